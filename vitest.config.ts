@@ -1,0 +1,24 @@
+import { defineConfig } from 'vitest/config';
+
+// Two speeds: `desk` needs no database and ends within a minute; `full` starts real clusters, processes and a browser.
+const database = ['**/*.db.test.ts', '**/*.e2e.test.ts'];
+const skip = ['**/node_modules/**', '**/dist/**'];
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'desk', include: ['**/*.test.ts'], exclude: [...skip, ...database], testTimeout: 30_000 } },
+      {
+        test: {
+          name: 'full',
+          include: database,
+          exclude: skip,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          globalSetup: ['bench/rig/template.ts'],
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});

@@ -1,0 +1,87 @@
+/**
+ * What an agent learns from PEM by `pem.sync()` and keeps on disk to start without PEM: definitions of its probes, its
+ * targets and its schedule. Pure data, read by agent and server; a newer side may add fields, a reader ignores them.
+ */
+
+/** Types a probe's column may have; the names are PostgreSQL's. */
+export const columnTypes = [
+  'bool',
+  'int2',
+  'int4',
+  'int8',
+  'float4',
+  'float8',
+  'numeric',
+  'text',
+  'name',
+  'oid',
+  'xid',
+  'pg_lsn',
+  'inet',
+  'timestamptz',
+  'interval',
+  'json',
+  'jsonb',
+  'text[]',
+] as const;
+
+export type ColumnType = (typeof columnTypes)[number];
+
+/** One column of a probe's result. */
+export interface ProbeColumn {
+  readonly name: string;
+  readonly type: ColumnType;
+  /** Keys identify a row of a target; metrics are what is measured. */
+  readonly role: 'key' | 'metric';
+  /** A counter only grows (until a reset), a gauge moves freely, a label is not a quantity. */
+  readonly kind: 'counter' | 'gauge' | 'label';
+  /** Unit of the number as stored: 'bytes', 'ms', 's', 'percent', 'count', 'blocks', … ; '' for labels. */
+  readonly unit: string;
+  readonly title: string;
+}
+
+/** SQL of a probe from a server version on (server_version_num, 130000 = 13.0). */
+export interface ProbeSql {
+  readonly minVersion: number;
+  readonly text: string;
+}
+
+/** What of a probe an agent needs. */
+export interface ProbeRuntime {
+  readonly name: string;
+  readonly version: number;
+  readonly level: 'host' | 'server' | 'database' | 'pem';
+  readonly collector: 'os' | 'sql' | 'self';
+  readonly columns: readonly ProbeColumn[];
+  readonly sql?: readonly ProbeSql[];
+  readonly scopeColumn?: string;
+  /** full: every run sends all rows · delta: only changed rows travel · append: events. */
+  readonly mode: 'full' | 'delta' | 'append';
+}
+
+/** A monitored server as its agent sees it. Passwords are never here: they live with the agent (PGPASSFILE). */
+export interface ServerTarget {
+  readonly targetId: number;
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly sslmode: string;
+}
+
+export interface ScheduleEntry {
+  readonly targetId: number;
+  readonly probe: string;
+  readonly intervalMs: number;
+}
+
+export interface AgentDefinitions {
+  readonly agentId: number;
+  readonly configVersion: number;
+  readonly hostTarget: number;
+  readonly probes: Readonly<Record<string, ProbeRuntime>>;
+  readonly servers: readonly ServerTarget[];
+  /** Enabled entries only. */
+  readonly schedule: readonly ScheduleEntry[];
+}

@@ -1,0 +1,82 @@
+import { counter, gauge, label } from '../columns.js';
+import type { ProbeDefinition } from '../types.js';
+
+/** One row a server; a server is up as long as this probe's row is fresh. */
+export const serverInfo: ProbeDefinition = {
+  name: 'server_info',
+  title: 'Server information',
+  description:
+    'Version, start, role, timeline and WAL position of a server, its sessions by state and its oldest transaction.',
+  version: 1,
+  level: 'server',
+  collector: 'sql',
+  columns: [
+    label('version', 'text', 'Version'),
+    label('server_version_num', 'int4', 'Version number'),
+    label('system_identifier', 'int8', 'System identifier'),
+    label('cluster_name', 'text', 'Cluster name'),
+    label('started_at', 'timestamptz', 'Started'),
+    label('config_loaded_at', 'timestamptz', 'Configuration loaded'),
+    gauge('uptime_s', 'float8', 's', 'Uptime'),
+    label('in_recovery', 'bool', 'In recovery'),
+    label('timeline', 'int4', 'Timeline'),
+    label('wal_lsn', 'pg_lsn', 'WAL position (replayed, in recovery)'),
+    counter('wal_bytes', 'int8', 'bytes', 'WAL written (replayed, in recovery)'),
+    gauge('replay_delay_s', 'float8', 's', 'Age of the last replayed transaction'),
+    label('last_checkpoint_at', 'timestamptz', 'Last checkpoint'),
+    label('data_checksums', 'bool', 'Data checksums'),
+    gauge('max_connections', 'int4', 'count', 'Connections allowed'),
+    gauge('connections', 'int4', 'count', 'Client connections'),
+    gauge('sessions_active', 'int4', 'count', 'Active sessions'),
+    gauge('sessions_idle', 'int4', 'count', 'Idle sessions'),
+    gauge('sessions_idle_in_transaction', 'int4', 'count', 'Sessions idle in a transaction'),
+    gauge('sessions_waiting_for_lock', 'int4', 'count', 'Sessions waiting for a lock'),
+    gauge('oldest_transaction_s', 'float8', 's', 'Age of the oldest transaction'),
+    gauge('databases', 'int4', 'count', 'Databases'),
+    counter('next_xid', 'int8', 'count', 'Next transaction ID'),
+    gauge('frozen_xid_age', 'int4', 'count', 'Age of the oldest frozen transaction ID'),
+  ],
+  sql: [
+    {
+      minVersion: 130000,
+      text: `SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::int4 AS server_version_num,
+       (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
+       current_setting('cluster_name') AS cluster_name,
+       pg_postmaster_start_time() AS started_at,
+       pg_conf_load_time() AS config_loaded_at,
+       extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8 AS uptime_s,
+       w.in_recovery,
+       c.timeline_id AS timeline,
+       w.lsn AS wal_lsn,
+       pg_wal_lsn_diff(w.lsn, '0/0')::int8 AS wal_bytes,
+       CASE WHEN w.in_recovery
+            THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END AS replay_delay_s,
+       c.checkpoint_time AS last_checkpoint_at,
+       current_setting('data_checksums') = 'on' AS data_checksums,
+       current_setting('max_connections')::int4 AS max_connections,
+       a.connections, a.sessions_active, a.sessions_idle, a.sessions_idle_in_transaction, a.sessions_waiting_for_lock,
+       a.oldest_transaction_s,
+       d.databases,
+       pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS next_xid,
+       d.frozen_xid_age
+  FROM (SELECT r AS in_recovery, CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn
+          FROM pg_is_in_recovery() r) w,
+       pg_control_checkpoint() c,
+       (SELECT count(*)::int4 AS connections,
+               (count(*) FILTER (WHERE state = 'active'))::int4 AS sessions_active,
+               (count(*) FILTER (WHERE state = 'idle'))::int4 AS sessions_idle,
+               (count(*) FILTER (WHERE state LIKE 'idle in transaction%'))::int4 AS sessions_idle_in_transaction,
+               (count(*) FILTER (WHERE wait_event_type = 'Lock'))::int4 AS sessions_waiting_for_lock,
+               extract(epoch FROM clock_timestamp() - min(xact_start) FILTER (WHERE pid <> pg_backend_pid()))::float8
+                 AS oldest_transaction_s
+          FROM pg_stat_activity WHERE backend_type = 'client backend') a,
+       (SELECT count(*)::int4 AS databases, max(age(datfrozenxid)) AS frozen_xid_age FROM pg_database) d`,
+    },
+  ],
+  mode: 'full',
+  history: true,
+  intervalMs: 5000,
+  retentionDays: 30,
+  partition: 'day',
+};

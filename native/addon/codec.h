@@ -1,0 +1,31 @@
+// The edge between JavaScript and the codec: arguments in, results out. Used by codec.cc and pgconn.cc.
+//
+// Functions that read an argument throw a JavaScript Error with a `code` (codec_argument, codec_columns) and answer
+// false when it is not of its form. Bytes handed out belong to JavaScript and go back to the pool when it collects them.
+#pragma once
+
+#include <napi.h>
+
+#include "block_builder.h"
+#include "block_types.h"
+#include "memory.h"
+
+namespace pem {
+
+// [{name, type}] -> columns.
+bool ReadColumns(Napi::Value value, std::vector<ColumnSpec> *columns);
+// {target, probe, probeVersion, kind, scope?, recordedAtUs, intervalUs} -> meta.
+bool ReadMeta(Napi::Value value, BlockMeta *meta);
+// {maxValueBytes?, maxRows?} or undefined -> limits, never above the format's own.
+bool ReadLimits(Napi::Value value, BlockLimits *limits);
+
+// An Error object with .code; for rejecting promises and for throwing.
+Napi::Error MakeError(Napi::Env env, const CodecError &error);
+// A Buffer over the bytes, no copy.
+Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes);
+// {block, rows, cutValues, badText}; `block` is what builder.finish() gave.
+Napi::Value ToBlockResult(Napi::Env env, const BlockBuilder &builder, Bytes &&block);
+
+void InitCodec(Napi::Env env, Napi::Object exports);
+
+}  // namespace pem

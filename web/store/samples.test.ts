@@ -1,0 +1,105 @@
+import { expect, test } from 'vitest';
+import type { Block } from './blocks.js';
+import { addBlock, alignSeries, createSampleSet, trim } from './samples.js';
+
+/** A block with plain arrays behind it. */
+function block(atS: number, rows: Record<string, string | number | null>[], tombstones = 0): Block {
+  return {
+    kind: 'full',
+    scope: '',
+    target: 1,
+    probe: 'p',
+    recordedAtUs: atS * 1e6,
+    intervalUs: 1e6,
+    rows: rows.length,
+    tombstones,
+    columnNames: Object.keys(rows[0] ?? {}),
+    column: (name) => ({
+      name,
+      type: 'float8',
+      isNull: (row) => rows[row]?.[name] === null,
+      number: (row) => {
+        const value = rows[row]?.[name];
+        return value === null || value === undefined ? Number.NaN : Number(value);
+      },
+      text: (row) => {
+        const value = rows[row]?.[name];
+        return value === null || value === undefined ? null : String(value);
+      },
+    }),
+  };
+}
+
+test('a counter becomes a rate, a reset an unknown, never a negative', () => {
+  const set = createSampleSet(['db'], ['commits']);
+  for (const [at, value] of [
+    [1, 100],
+    [2, 150],
+    [3, 10],
+    [4, 30],
+  ] as const) {
+    addBlock(set, block(at, [{ db: 'a', commits: value }]));
+  }
+  const [times, rates] = alignSeries(set, [{ column: 'commits', transform: 'rate', combine: 'sum' }], 0, 9);
+  expect(times).toEqual([2, 4]);
+  expect(rates).toEqual([50, 20]);
+});
+
+test('tracks of one moment are combined', () => {
+  const set = createSampleSet(['db'], ['n']);
+  addBlock(
+    set,
+    block(1, [
+      { db: 'a', n: 2 },
+      { db: 'b', n: 4 },
+    ]),
+  );
+  const of = (combine: 'sum' | 'avg' | 'max') =>
+    alignSeries(set, [{ column: 'n', transform: 'value', combine }], 0, 9)[1];
+  expect([of('sum'), of('avg'), of('max')]).toEqual([[6], [3], [4]]);
+});
+
+test('a missing stretch is a gap with a null inside, not a line', () => {
+  const set = createSampleSet([], ['n']);
+  for (const at of [1, 2, 8, 9]) addBlock(set, block(at, [{ n: at }]));
+  expect(alignSeries(set, [{ column: 'n', transform: 'value', combine: 'sum' }], 0, 99)).toEqual([
+    [1, 2, 5, 8, 9],
+    [1, 2, null, 8, 9],
+  ]);
+});
+
+test('a sample that came already is not counted twice', () => {
+  const set = createSampleSet([], ['n']);
+  addBlock(set, block(5, [{ n: 1 }]));
+  addBlock(set, block(5, [{ n: 1 }]));
+  addBlock(set, block(4, [{ n: 1 }]));
+  expect(set.tracks.get('')?.length).toBe(1);
+});
+
+test('tombstones are no samples, NULL is no value', () => {
+  const set = createSampleSet(['db'], ['n']);
+  addBlock(
+    set,
+    block(
+      1,
+      [
+        { db: 'a', n: null },
+        { db: 'gone', n: null },
+      ],
+      1,
+    ),
+  );
+  expect([...set.tracks.keys()]).toEqual(['a']);
+  expect(alignSeries(set, [{ column: 'n', transform: 'value', combine: 'sum' }], 0, 9)[0]).toEqual([]);
+});
+
+test('what left the window is let go', () => {
+  const set = createSampleSet([], ['n']);
+  for (let at = 1; at <= 500; at += 1) addBlock(set, block(at, [{ n: at }]));
+  trim(set, 400);
+  const track = set.tracks.get('');
+  expect(track?.times[0]).toBe(399);
+  expect(track?.values.get('n')?.[0]).toBe(399);
+  trim(set, 1000);
+  expect(set.tracks.size).toBe(0);
+});

@@ -1,0 +1,182 @@
+/**
+ * The samples behind the charts of one topic: for each key of the probe a track of times and, per numeric column, of
+ * values, in growing typed arrays. History comes first (one block), live blocks are appended; what is older than the
+ * window is let go. Memory is bounded by window × keys, and by `maxSamples` per track.
+ *
+ * Invariants
+ * 1. Times of a track ascend strictly: a sample at or before the last is ignored (snapshot and history overlap).
+ * 2. NaN is NULL. A missing sample is no sample: charts draw a gap, never a line over it.
+ */
+import type { Block } from './blocks.js';
+
+const maxSamples = 20_000;
+
+export interface Track {
+  readonly key: string;
+  /** Key columns by name, as text. */
+  readonly labels: Readonly<Record<string, string>>;
+  length: number;
+  /** Seconds since 1970. */
+  times: Float64Array;
+  readonly values: Map<string, Float64Array>;
+}
+
+export interface SampleSet {
+  readonly keyColumns: readonly string[];
+  readonly numericColumns: readonly string[];
+  readonly tracks: Map<string, Track>;
+  /** Expected distance of samples, seconds; twice and a half of it without one is a gap. */
+  intervalS: number;
+  /** Rises with every change: what charts watch. */
+  version: number;
+}
+
+export function createSampleSet(keyColumns: readonly string[], numericColumns: readonly string[]): SampleSet {
+  return { keyColumns, numericColumns, tracks: new Map(), intervalS: 1, version: 0 };
+}
+
+function grow(old: Float64Array): Float64Array {
+  const larger = new Float64Array(Math.max(64, old.length * 2));
+  larger.set(old);
+  return larger;
+}
+
+function trackOf(set: SampleSet, labels: Record<string, string>): Track {
+  const key = set.keyColumns.map((name) => labels[name]).join('\u0000');
+  let track = set.tracks.get(key);
+  if (track === undefined) {
+    track = { key, labels, length: 0, times: new Float64Array(64), values: new Map() };
+    for (const column of set.numericColumns) track.values.set(column, new Float64Array(64));
+    set.tracks.set(key, track);
+  }
+  return track;
+}
+
+/**
+ * Adds a block's rows.
+ * @param timeColumn name of the column with each row's time (history); absent: the block's own time (live)
+ */
+export function addBlock(set: SampleSet, block: Block, timeColumn?: string): void {
+  const keys = set.keyColumns.map((name) => [name, block.column(name)] as const);
+  const numbers = set.numericColumns.map((name) => [name, block.column(name)] as const);
+  const times = timeColumn === undefined ? undefined : block.column(timeColumn);
+  const rows = block.rows - block.tombstones;
+  for (let row = 0; row < rows; row += 1) {
+    const time = times === undefined ? block.recordedAtUs / 1e6 : times.number(row) / 1e6;
+    const labels: Record<string, string> = {};
+    for (const [name, column] of keys) labels[name] = column?.text(row) ?? '';
+    const track = trackOf(set, labels);
+    if (track.length > 0 && time <= (track.times[track.length - 1] as number)) continue;
+    if (track.length === track.times.length) {
+      track.times = grow(track.times);
+      for (const [name, values] of track.values) track.values.set(name, grow(values));
+    }
+    track.times[track.length] = time;
+    for (const [name, column] of numbers) {
+      (track.values.get(name) as Float64Array)[track.length] = column?.number(row) ?? Number.NaN;
+    }
+    track.length += 1;
+  }
+  set.version += 1;
+}
+
+/** Lets go of samples before `fromS` (one is kept, so that a line may enter the window from the left). */
+export function trim(set: SampleSet, fromS: number): void {
+  for (const [key, track] of set.tracks) {
+    let drop = Math.max(0, track.length - maxSamples);
+    while (drop < track.length - 1 && (track.times[drop + 1] as number) < fromS) drop += 1;
+    if (track.length > 0 && (track.times[track.length - 1] as number) < fromS - 60) {
+      set.tracks.delete(key);
+      continue;
+    }
+    // Moving everything for a sample or two would cost more than it frees.
+    if (drop < 64) continue;
+    track.times.copyWithin(0, drop, track.length);
+    for (const values of track.values.values()) values.copyWithin(0, drop, track.length);
+    track.length -= drop;
+  }
+}
+
+export type Transform = 'value' | 'rate';
+export type Combine = 'sum' | 'avg' | 'max';
+
+export interface SeriesRequest {
+  readonly column: string;
+  /** A counter is drawn as its rate per second. */
+  readonly transform: Transform;
+  /** Which tracks; absent: all. */
+  readonly where?: (labels: Readonly<Record<string, string>>) => boolean;
+  /** How tracks of one moment become one value. */
+  readonly combine: Combine;
+  /** Multiplies the result, for example −1 to draw downwards. */
+  readonly factor?: number;
+}
+
+/**
+ * Several series on one common time axis, as uPlot wants them: [times, values…], null where there is no value and one
+ * extra null moment inside each gap, so that no line is drawn across it.
+ * A rate over a counter that went back (a reset) is unknown, never negative.
+ */
+export function alignSeries(
+  set: SampleSet,
+  requests: readonly SeriesRequest[],
+  fromS: number,
+  toS: number,
+): [number[], ...(number | null)[][]] {
+  const moments = new Map<number, (number | null)[]>();
+  const counts = new Map<number, number[]>();
+  const gapS = Math.max(set.intervalS * 2.5, 2.5);
+  for (const track of set.tracks.values()) {
+    requests.forEach((request, at) => {
+      if (request.where !== undefined && !request.where(track.labels)) return;
+      const values = track.values.get(request.column);
+      if (values === undefined) return;
+      for (let index = 0; index < track.length; index += 1) {
+        const time = track.times[index] as number;
+        if (time < fromS || time > toS) continue;
+        let value = values[index] as number;
+        if (request.transform === 'rate') {
+          if (index === 0) continue;
+          const seconds = time - (track.times[index - 1] as number);
+          const moved = value - (values[index - 1] as number);
+          value = seconds > gapS || moved < 0 ? Number.NaN : moved / seconds;
+        }
+        if (Number.isNaN(value)) continue;
+        value *= request.factor ?? 1;
+        let slot = moments.get(time);
+        if (slot === undefined) {
+          slot = new Array<number | null>(requests.length).fill(null);
+          moments.set(time, slot);
+          counts.set(time, new Array<number>(requests.length).fill(0));
+        }
+        const count = counts.get(time) as number[];
+        const old = slot[at] ?? null;
+        count[at] = (count[at] as number) + 1;
+        if (old === null) slot[at] = value;
+        else if (request.combine === 'max') slot[at] = Math.max(old, value);
+        else slot[at] = old + value;
+      }
+    });
+  }
+  const times = [...moments.keys()].sort((a, b) => a - b);
+  const axis: number[] = [];
+  const columns: (number | null)[][] = requests.map(() => []);
+  let last = Number.NaN;
+  for (const time of times) {
+    if (time - last > gapS) {
+      axis.push((last + time) / 2);
+      for (const column of columns) column.push(null);
+    }
+    axis.push(time);
+    const slot = moments.get(time) as (number | null)[];
+    const count = counts.get(time) as number[];
+    requests.forEach((request, at) => {
+      const value = slot[at] ?? null;
+      (columns[at] as (number | null)[]).push(
+        value !== null && request.combine === 'avg' ? value / (count[at] as number) : value,
+      );
+    });
+    last = time;
+  }
+  return [axis, ...columns];
+}

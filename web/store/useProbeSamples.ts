@@ -1,0 +1,173 @@
+/**
+ * A component's view on a topic's samples: loads history for the range in the address, then follows the topic while the
+ * range is live. Panels of one page on one topic share the samples (a store per target, probe and range).
+ *
+ * States of a store: loading (history asked for; live blocks already wait in `early`) → ready (early blocks added, later
+ * ones at once) ; failed (history refused: live goes on, the reason is shown).
+ */
+import { useEffect, useState } from 'preact/hooks';
+import { ApiError, getBlock } from './api.js';
+import type { Block } from './blocks.js';
+import { probes } from './fleet.js';
+import { subscribe } from './live.js';
+import { rangeKey, route } from './route.js';
+import { addBlock, createSampleSet, type SampleSet, trim } from './samples.js';
+
+interface Store {
+  readonly set: SampleSet;
+  readonly watchers: Set<() => void>;
+  loading: boolean;
+  error: string | undefined;
+  truncated: boolean;
+  close: () => void;
+}
+
+const stores = new Map<string, Store>();
+
+function notify(store: Store): void {
+  for (const watcher of store.watchers) watcher();
+}
+
+function openStore(key: string, target: number, probeName: string, columns: readonly string[]): Store {
+  const probe = probes.value.get(probeName);
+  const range = route.value.range;
+  const keys = (probe?.columns ?? []).filter((column) => column.role === 'key').map((column) => column.name);
+  const set = createSampleSet(keys, columns);
+  set.intervalS = (probe?.intervalMs ?? 1000) / 1000;
+  const abort = new AbortController();
+  let early: Block[] | undefined = [];
+  const store: Store = {
+    set,
+    watchers: new Set(),
+    loading: true,
+    error: undefined,
+    truncated: false,
+    close: () => undefined,
+  };
+
+  const follow = (block: Block): void => {
+    if (early !== undefined) {
+      early.push(block);
+      return;
+    }
+    addBlock(set, block);
+    if (range.live) trim(set, Date.now() / 1000 - range.ms / 1000);
+    notify(store);
+  };
+  const leave = range.live
+    ? subscribe(
+        target,
+        probeName,
+        (event) => {
+          if (event.kind === 'denied') {
+            store.error = event.reason;
+            notify(store);
+          } else if (event.kind === 'block' && event.block.kind !== 'delta') follow(event.block);
+        },
+        { snapshot: false },
+      )
+    : () => undefined;
+  store.close = () => {
+    leave();
+    abort.abort();
+    stores.delete(key);
+  };
+
+  const toMs = range.live ? Date.now() : range.toMs;
+  const fromMs = range.live ? toMs - range.ms : range.fromMs;
+  // A step per two pixels of a wide panel; raw samples where they are fewer.
+  const wanted = Math.ceil((toMs - fromMs) / 600);
+  const stepMs = wanted <= (probe?.intervalMs ?? 1000) ? 0 : wanted;
+  const load = async (): Promise<void> => {
+    try {
+      if (probe?.history === false) return;
+      const answer = await getBlock(
+        `/history/${target}/${probeName}?fromUs=${Math.floor(fromMs * 1000)}&toUs=${Math.floor((toMs + 5000) * 1000)}&stepMs=${stepMs}&columns=${columns.join(',')}`,
+        abort.signal,
+      );
+      addBlock(set, answer.block, 'recorded_at');
+      set.intervalS = Math.max(set.intervalS, answer.stepMs / 1000);
+      store.truncated = answer.truncated;
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      store.error = error instanceof ApiError ? error.message : String(error);
+    } finally {
+      const waiting = early ?? [];
+      early = undefined;
+      for (const block of waiting) addBlock(set, block);
+      store.loading = false;
+      notify(store);
+    }
+  };
+  void load();
+  stores.set(key, store);
+  return store;
+}
+
+export interface ProbeSamples {
+  readonly set: SampleSet;
+  readonly loading: boolean;
+  readonly error: string | undefined;
+  readonly truncated: boolean;
+  readonly fromS: number;
+  readonly toS: number;
+  readonly emptyReason: string;
+}
+
+const nothing = createSampleSet([], []);
+
+/** @param columns numeric columns to load and follow, in a fixed order */
+export function useProbeSamples(target: number, probeName: string, columns: readonly string[]): ProbeSamples {
+  const columnList = columns.join(',');
+  const key = `${target}/${probeName}/${columnList}/${rangeKey.value}`;
+  const [, redraw] = useState(0);
+  const [store, setStore] = useState<Store | undefined>(undefined);
+  const known = probes.value.has(probeName);
+
+  useEffect(() => {
+    if (!known) return;
+    const opened = stores.get(key) ?? openStore(key, target, probeName, columnList.split(','));
+    let frame = 0;
+    const watcher = (): void => {
+      if (frame !== 0) return;
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        redraw((count) => count + 1);
+      });
+    };
+    opened.watchers.add(watcher);
+    setStore(opened);
+    // A live window moves even when nothing arrives: that is how a reader sees that nothing arrives.
+    const timer = setInterval(watcher, 1000);
+    return () => {
+      clearInterval(timer);
+      cancelAnimationFrame(frame);
+      opened.watchers.delete(watcher);
+      if (opened.watchers.size === 0) opened.close();
+    };
+  }, [key, target, probeName, columnList, known]);
+
+  const range = route.value.range;
+  const toS = range.live ? Date.now() / 1000 : range.toMs / 1000;
+  const fromS = range.live ? toS - range.ms / 1000 : range.fromMs / 1000;
+  const probe = probes.value.get(probeName);
+  const emptyReason =
+    probe === undefined
+      ? `PEM knows no probe ${probeName}.`
+      : !probe.enabled
+        ? `The probe ${probeName} is switched off.`
+        : store?.loading !== false
+          ? 'Loading…'
+          : range.live
+            ? `No sample of ${probeName} yet in this range. It runs every ${probe.intervalMs / 1000} s.`
+            : `No sample of ${probeName} was kept for this range (kept for ${probe.retentionDays} days).`;
+  return {
+    set: store?.set ?? nothing,
+    loading: store?.loading ?? true,
+    error: store?.error,
+    truncated: store?.truncated ?? false,
+    fromS,
+    toS,
+    emptyReason,
+  };
+}

@@ -1,0 +1,89 @@
+/**
+ * Numbers for people: every one with its unit. Bytes in IEC steps, counts in SI steps, time in the step that leaves one
+ * to three digits before the point.
+ */
+
+const siSteps = ['', 'k', 'M', 'G', 'T', 'P'];
+const iecSteps = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+function digits(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 100 || Number.isInteger(value)) return value.toFixed(0);
+  return size >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
+
+function stepped(value: number, base: number, steps: readonly string[]): [string, string] {
+  let step = 0;
+  let rest = value;
+  while (Math.abs(rest) >= base * 0.9995 && step < steps.length - 1) {
+    rest /= base;
+    step += 1;
+  }
+  return [digits(rest), steps[step] as string];
+}
+
+/** @param unit as the catalogue names it: 'bytes', 'percent', 'ms', 's', 'us', 'count', 'blocks', … or any of them + '/s' */
+export function formatValue(value: number | null | undefined, unit: string): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return '–';
+  const perSecond = unit.endsWith('/s');
+  const base = perSecond ? unit.slice(0, -2) : unit;
+  const tail = perSecond ? '/s' : '';
+  switch (base) {
+    case 'bytes': {
+      const [number, step] = stepped(value, 1024, iecSteps);
+      return `${number} ${step}${tail}`;
+    }
+    case 'percent':
+      return `${value.toFixed(Math.abs(value) >= 10 ? 0 : 1)} %`;
+    case 'us':
+      return formatMs(value / 1000) + tail;
+    case 'ms':
+      return perSecond ? `${digits(value)} ms/s` : formatMs(value);
+    case 's':
+      return formatMs(value * 1000) + tail;
+    default: {
+      const [number, step] = stepped(value, 1000, siSteps);
+      const word = base === '' || base === 'count' ? '' : base;
+      return [`${number}${step === '' ? '' : ` ${step}`}`, `${word}${tail}`]
+        .filter((part) => part !== '')
+        .join(' ');
+    }
+  }
+}
+
+/** A length of time given in milliseconds. */
+export function formatMs(ms: number): string {
+  const size = Math.abs(ms);
+  if (size === 0) return '0 s';
+  if (size < 1) return `${digits(ms * 1000)} µs`;
+  if (size < 1000) return `${digits(ms)} ms`;
+  if (size < 120_000) return `${digits(ms / 1000)} s`;
+  if (size < 7_200_000) return `${digits(ms / 60_000)} min`;
+  if (size < 172_800_000) return `${digits(ms / 3_600_000)} h`;
+  return `${digits(ms / 86_400_000)} d`;
+}
+
+/** How long ago a moment (µs since 1970) was, seen from `nowMs`. */
+export function formatAgo(us: number | null | undefined, nowMs: number): string {
+  if (us === null || us === undefined || us === 0) return 'never';
+  const ms = nowMs - us / 1000;
+  return ms < 1500 ? 'now' : `${formatMs(Math.round(ms / 1000) * 1000)} ago`;
+}
+
+/** A moment in the reader's own time zone, with seconds. */
+export function formatTime(ms: number): string {
+  return new Date(ms).toLocaleString(undefined, {
+    month: 'short',
+    day: '2-digit',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hour12: false,
+  });
+}
+
+/** server_version_num → '15.18'. */
+export function formatVersion(versionNum: number | null | undefined): string {
+  if (versionNum === null || versionNum === undefined) return '–';
+  return `${Math.floor(versionNum / 10_000)}.${versionNum % 10_000}`;
+}

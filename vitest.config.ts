@@ -7,7 +7,14 @@ const skip = ['**/node_modules/**', '**/dist/**'];
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'desk', include: ['**/*.test.ts'], exclude: [...skip, ...database], testTimeout: 30_000 } },
+      {
+        test: {
+          name: 'desk',
+          include: ['**/*.test.ts'],
+          exclude: [...skip, ...database],
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           name: 'full',
@@ -17,6 +24,8 @@ export default defineConfig({
           hookTimeout: 120_000,
           globalSetup: ['bench/rig/template.ts'],
           maxWorkers: 2,
+          // After the quick ones: a cluster and a browser want the machine for themselves.
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -1,0 +1,75 @@
+/**
+ * Where PEM's database is, for every command: --db, then `db` in the file of --config, then the desk of this machine.
+ * None of them holds a password: that is PGPASSFILE's, ~/.pgpass's or nobody's (peer, certificate).
+ */
+import { readFileSync } from 'node:fs';
+import pg from 'pg';
+import { parse } from 'smol-toml';
+import * as v from 'valibot';
+import { type Conninfo, parseConninfo } from '../base/conninfo.js';
+import { clientConfig } from '../base/db.js';
+import { errorText, PemError } from '../base/errors.js';
+import { defaultHome, knownDesk } from './desk/home.js';
+
+/** The settings file: what else would stand on every command line. Command line options win. */
+const settingsSchema = v.strictObject({
+  db: v.optional(v.string()),
+  ca: v.optional(v.string()),
+  listen: v.optional(v.string()),
+  push_socket: v.optional(v.string()),
+  tls_certificate: v.optional(v.string()),
+  tls_key: v.optional(v.string()),
+  hosts: v.optional(v.array(v.string())),
+});
+
+export type Settings = v.InferOutput<typeof settingsSchema>;
+
+/** @throws PemError settings_missing | settings_syntax */
+export function readSettings(file: string | undefined): Settings {
+  if (file === undefined) return {};
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new PemError('settings_missing', `cannot read --config ${file}: ${errorText(error)}`, 'operator', {
+      cause: error,
+    });
+  }
+  try {
+    return v.parse(settingsSchema, parse(text));
+  } catch (error) {
+    const at = v.isValiError(error) ? `${v.getDotPath(error.issues[0]) ?? ''}: ` : '';
+    throw new PemError('settings_syntax', `${file}: ${at}${errorText(error)}`, 'operator', { cause: error });
+  }
+}
+
+/** @throws PemError no_database where nothing says where it is */
+export function findDatabase(db: string | undefined, settings: Settings, role: string): Conninfo {
+  const given = db ?? settings.db;
+  if (given !== undefined) return { user: role, dbname: 'pem', ...parseConninfo(given) };
+  const desk = knownDesk(defaultHome());
+  if (desk === undefined) {
+    throw new PemError(
+      'no_database',
+      `which database? Give --db "host=… port=… dbname=pem", or "db" in --config, or PEM_HOME of a desk (none in ${defaultHome()})`,
+      'operator',
+    );
+  }
+  return { host: desk.socketDirectory, port: String(desk.databasePort), dbname: 'pem', user: role };
+}
+
+/** Runs `work` on one connection of an operator; `pg` reads PGPASSFILE and ~/.pgpass itself. */
+export async function withClient<T>(conninfo: Conninfo, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({
+    ...clientConfig(conninfo),
+    application_name: 'pem',
+    connectionTimeoutMillis: 10_000,
+  });
+  client.on('error', () => undefined);
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -129,8 +129,13 @@ void Wire::OnPoll(uv_poll_t* poll, int status, int) {
   auto* self = static_cast<Wire*>(poll->data);
   // A socket error makes libuv stop the handle; what the error was, libpq finds out by using the socket.
   if (status < 0) self->watched_ = 0;
-  if (self->phase_ == Phase::Connecting) return self->StepConnect();
-  self->Progress();
+  WireEvents* events = self->events_;
+  if (!events->Enter()) return self->Close();
+  if (self->phase_ == Phase::Connecting)
+    self->StepConnect();
+  else
+    self->Progress();
+  events->Leave();
 }
 
 bool Wire::Decrypted() const {

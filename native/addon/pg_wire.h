@@ -43,6 +43,9 @@ class PieceSource {
 class WireEvents {
  public:
   virtual ~WireEvents() = default;
+  /** Around the events of one turn: the listener, and the Wire in it, live until Leave(). False: nobody listens. */
+  virtual bool Enter() = 0;
+  virtual void Leave() = 0;
   virtual void Connected() = 0;
   virtual void Failed(const std::string& message) = 0;
   /** The call has ended: see error(), result(), misuse(). */

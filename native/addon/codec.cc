@@ -1,0 +1,434 @@
+// The codec's functions for JavaScript: blocks <-> PGCOPY, batches, checks. See native/codec.ts for what each promises.
+// Arguments are read on the main thread, the work is done off it (Job), sync functions are for small inputs.
+#include "codec.h"
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <unordered_map>
+
+#include "../core/crc32c.h"
+#include "batch.h"
+#include "block_delta.h"
+#include "block_encode.h"
+#include "block_verify.h"
+#include "codec_job.h"
+
+namespace pem {
+
+bool ReadBuffers(Napi::Value value, const char *name, std::vector<Piece> *pieces, Napi::Array *keep) {
+  Napi::Env env = value.Env();
+  bool fine = value.IsArray();
+  *keep = Napi::Array::New(env);
+  pieces->clear();
+  const uint32_t count = fine ? value.As<Napi::Array>().Length() : 0;
+  pieces->reserve(count);
+  for (uint32_t i = 0; fine && i < count; i++) {
+    Napi::Value item = value.As<Napi::Array>().Get(i);
+    fine = item.IsBuffer();
+    if (!fine) break;
+    Napi::Buffer<uint8_t> buffer = item.As<Napi::Buffer<uint8_t>>();
+    pieces->push_back({buffer.Data(), buffer.Length()});
+    keep->Set(i, item);
+  }
+  if (fine) return true;
+  CodecError error;
+  error.set("codec_argument", std::string(name) + " must be an array of Buffers");
+  MakeError(env, error).ThrowAsJavaScriptException();
+  return false;
+}
+
+namespace {
+
+Napi::Value Throw(Napi::Env env, const CodecError &error) {
+  MakeError(env, error).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
+Napi::Value ThrowArgument(Napi::Env env, const char *message) {
+  CodecError error;
+  error.set("codec_argument", message);
+  return Throw(env, error);
+}
+
+const char *KindName(BlockKind kind) {
+  return kind == BlockKind::Full ? "full" : kind == BlockKind::Delta ? "delta" : "append";
+}
+
+Napi::String Text(Napi::Env env, std::string_view s) { return Napi::String::New(env, s.data(), s.size()); }
+
+// Column lists of blocks in one answer: blocks of one probe share a list, as most blocks of a batch run do.
+class ColumnLists {
+ public:
+  Napi::Value Get(Napi::Env env, const BlockView &view) {
+    std::string key(view.probe);
+    key += '\0';
+    for (const ColumnView &column : view.columns) {
+      key += column.name;
+      key += static_cast<char>(column.type);
+    }
+    auto found = lists_.find(key);
+    if (found != lists_.end()) return found->second;
+    Napi::Array list = Napi::Array::New(env, view.columns.size());
+    for (uint32_t i = 0; i < view.columns.size(); i++) {
+      Napi::Object column = Napi::Object::New(env);
+      column.Set("name", Text(env, view.columns[i].name));
+      column.Set("type", col_type_name(view.columns[i].type));
+      list.Set(i, column);
+    }
+    lists_.emplace(std::move(key), list);
+    return list;
+  }
+
+ private:
+  std::unordered_map<std::string, Napi::Value> lists_;
+};
+
+// Columns that have a NULL in a row that is no tombstone: what may not be among the keys.
+bool HasNull(const ColumnView &column, uint32_t rows) {
+  for (uint32_t row = 0; row < rows; row++)
+    if (column.is_null(row)) return true;
+  return false;
+}
+
+Napi::Object ToInfo(Napi::Env env, const BlockView &view, ColumnLists *lists) {
+  Napi::Object info = Napi::Object::New(env);
+  info.Set("target", Napi::BigInt::New(env, view.target));
+  info.Set("probe", Text(env, view.probe));
+  info.Set("probeVersion", view.probe_version);
+  info.Set("kind", KindName(view.kind));
+  if (view.has_scope) info.Set("scope", Text(env, view.scope));
+  info.Set("recordedAtUs", Napi::BigInt::New(env, view.recorded_at_us));
+  info.Set("intervalUs", Napi::BigInt::New(env, view.interval_us));
+  info.Set("rows", view.rows);
+  info.Set("tombstones", view.tombstones);
+  info.Set("columns", lists->Get(env, view));
+  Napi::Array nulls = Napi::Array::New(env);
+  for (uint32_t i = 0; i < view.columns.size(); i++)
+    if (view.columns[i].nulls != nullptr && HasNull(view.columns[i], view.rows - view.tombstones))
+      nulls.Set(nulls.Length(), i);
+  info.Set("nullColumns", nulls);
+  info.Set("bytes", static_cast<double>(view.size));
+  return info;
+}
+
+Napi::Object ToErrorInfo(Napi::Env env, const CodecError &error) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("code", error.code);
+  object.Set("message", error.message);
+  return object;
+}
+
+bool Build(BlockBuilder *builder, const std::vector<Piece> &pieces, Bytes *block, CodecError *error) {
+  bool fine = true;
+  for (size_t i = 0; fine && i < pieces.size(); i++) fine = builder->feed(pieces[i].data, pieces[i].size);
+  if (fine) fine = builder->finish(block);
+  if (!fine) *error = builder->error();
+  return fine;
+}
+
+bool ReadBuild(const Napi::CallbackInfo &info, std::shared_ptr<BlockBuilder> *builder) {
+  BlockMeta meta;
+  std::vector<ColumnSpec> columns;
+  BlockLimits limits;
+  if (!ReadMeta(info[0], &meta) || !ReadColumns(info[1], &columns) || !ReadLimits(info[3], &limits)) return false;
+  *builder = std::make_shared<BlockBuilder>(std::move(columns), std::move(meta), limits);
+  return true;
+}
+
+// (meta, columns, pieces, limits) -> promise of a BlockResult
+Napi::Value PgcopyToBlock(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  std::shared_ptr<BlockBuilder> builder;
+  std::vector<Piece> pieces;
+  Napi::Array keep;
+  if (!ReadBuild(info, &builder) || !ReadBuffers(info[2], "pgcopy", &pieces, &keep)) return env.Undefined();
+  auto block = std::make_shared<Bytes>();
+  return Job::Start(
+      env, keep,
+      [builder, pieces, block](CodecError *error) { return Build(builder.get(), pieces, block.get(), error); },
+      [builder, block](Napi::Env e, Napi::Array) { return ToBlockResult(e, *builder, std::move(*block)); });
+}
+
+// (meta, columns, pieces, limits) -> BlockResult, at once
+Napi::Value PgcopyToBlockSync(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  std::shared_ptr<BlockBuilder> builder;
+  std::vector<Piece> pieces;
+  Napi::Array keep;
+  if (!ReadBuild(info, &builder) || !ReadBuffers(info[2], "pgcopy", &pieces, &keep)) return env.Undefined();
+  Bytes block;
+  CodecError error;
+  if (!Build(builder.get(), pieces, &block, &error)) return Throw(env, error);
+  return ToBlockResult(env, *builder, std::move(block));
+}
+
+bool ReadExtras(Napi::Value value, size_t blocks, std::vector<ExtraField> *fields) {
+  Napi::Env env = value.Env();
+  if (value.IsUndefined()) return true;
+  bool fine = value.IsArray();
+  const uint32_t count = fine ? value.As<Napi::Array>().Length() : 0;
+  for (uint32_t i = 0; fine && i < count && i <= 32; i++) {
+    Napi::Value item = value.As<Napi::Array>().Get(i);
+    fine = item.IsObject() && item.As<Napi::Object>().Get("kind").IsString();
+    if (!fine) break;
+    std::string kind = item.As<Napi::Object>().Get("kind").As<Napi::String>().Utf8Value();
+    ExtraField field;
+    if (kind == "recorded_at") {
+      field.kind = ExtraField::Kind::RecordedAt;
+    } else if (kind == "target") {
+      field.kind = ExtraField::Kind::Target;
+    } else if (kind == "gone") {
+      field.kind = ExtraField::Kind::Gone;
+    } else {
+      Napi::Value values = item.As<Napi::Object>().Get("values");
+      fine = kind == "int8" && values.IsTypedArray() &&
+             values.As<Napi::TypedArray>().TypedArrayType() == napi_bigint64_array &&
+             values.As<Napi::TypedArray>().ElementLength() == blocks;
+      if (!fine) break;
+      const int64_t *data = values.As<Napi::BigInt64Array>().Data();
+      field.kind = ExtraField::Kind::Int8;
+      field.values.assign(data, data + blocks);
+    }
+    fields->push_back(std::move(field));
+  }
+  if (!fine)
+    ThrowArgument(env, "prefix and suffix are arrays of {kind: 'recorded_at' | 'target' | 'gone'} or {kind: 'int8', "
+                       "values: BigInt64Array with one number for each block}");
+  return fine;
+}
+
+bool ReadFlag(Napi::Object object, const char *name, bool fallback) {
+  Napi::Value value = object.Get(name);
+  return value.IsBoolean() ? value.As<Napi::Boolean>().Value() : fallback;
+}
+
+// (blocks, options) -> promise of the stream
+Napi::Value BlocksToPgcopy(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  std::vector<Piece> blocks;
+  Napi::Array keep;
+  if (!ReadBuffers(info[0], "blocks", &blocks, &keep)) return env.Undefined();
+  if (!info[1].IsObject()) return ThrowArgument(env, "options must be an object");
+  Napi::Object options = info[1].As<Napi::Object>();
+  auto request = std::make_shared<EncodeRequest>();
+  if (!ReadColumns(options.Get("columns"), &request->columns) ||
+      !ReadExtras(options.Get("prefix"), blocks.size(), &request->prefix) ||
+      !ReadExtras(options.Get("suffix"), blocks.size(), &request->suffix))
+    return env.Undefined();
+  Napi::Value tombstones = options.Get("tombstones");
+  request->tombstones = !tombstones.IsString() || tombstones.As<Napi::String>().Utf8Value() != "skip";
+  request->header = ReadFlag(options, "header", true);
+  request->trailer = ReadFlag(options, "trailer", true);
+  auto out = std::make_shared<Bytes>();
+  return Job::Start(
+      env, keep,
+      [blocks, request, out](CodecError *error) {
+        std::vector<AlignedBlock> aligned;
+        std::vector<BlockView> views(blocks.size());
+        aligned.reserve(blocks.size());
+        for (size_t i = 0; i < blocks.size(); i++) {
+          aligned.emplace_back(blocks[i].data, blocks[i].size);
+          if (open_block(aligned[i].data(), blocks[i].size, &views[i], error)) continue;
+          error->message = "block " + std::to_string(i) + ": " + error->message;
+          return false;
+        }
+        return encode_blocks(views, *request, out.get(), error);
+      },
+      [out](Napi::Env e, Napi::Array) { return ToBuffer(e, std::move(*out)); });
+}
+
+// (agentId, boot as 16 bytes, seq, createdAtUs, blocks) -> batch
+Napi::Value EncodeBatch(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Envelope envelope = {};
+  bool exact = false, exact_time = false;
+  if (!info[0].IsNumber() || !info[1].IsBuffer() || info[1].As<Napi::Buffer<uint8_t>>().Length() != 16 ||
+      !info[2].IsBigInt() || !info[3].IsBigInt())
+    return ThrowArgument(env, "a batch has an agent id, a boot, a seq and a time");
+  const double agent = info[0].As<Napi::Number>().DoubleValue();
+  envelope.seq = static_cast<uint64_t>(info[2].As<Napi::BigInt>().Int64Value(&exact));
+  envelope.created_at_us = info[3].As<Napi::BigInt>().Int64Value(&exact_time);
+  if (!(agent >= 1 && agent <= INT32_MAX && agent == std::floor(agent)) || !exact || !exact_time ||
+      envelope.seq == 0 || envelope.seq > INT64_MAX)
+    return ThrowArgument(env, "agent id is a positive int4, seq begins with 1, the time is an int8");
+  envelope.agent_id = static_cast<uint32_t>(agent);
+  std::memcpy(envelope.boot, info[1].As<Napi::Buffer<uint8_t>>().Data(), 16);
+  std::vector<Piece> blocks;
+  Napi::Array keep;
+  if (!ReadBuffers(info[4], "blocks", &blocks, &keep)) return env.Undefined();
+  Bytes batch;
+  CodecError error;
+  if (!write_batch(envelope, blocks, &batch, &error)) return Throw(env, error);
+  return ToBuffer(env, std::move(batch));
+}
+
+struct CheckedBlock {
+  size_t offset = 0, size = 0;
+  BlockView view = {};
+  CodecError error;
+};
+
+struct CheckedBatch {
+  Bytes aligned;  // where the batch itself is not: views look into it
+  Envelope envelope = {};
+  uint32_t crc = 0;
+  CodecError error;
+  std::vector<CheckedBlock> blocks;
+};
+
+void Check(const Piece &batch, CheckedBatch *out) {
+  const uint8_t *data = batch.data;
+  if (reinterpret_cast<uintptr_t>(data) % 8 != 0 && batch.size <= kMaxBatchBytes) {
+    out->aligned = Bytes(batch.size);
+    std::memcpy(out->aligned.data(), data, batch.size);
+    data = out->aligned.data();
+  }
+  std::vector<Piece> blocks;
+  if (!open_batch(data, batch.size, &out->envelope, &out->crc, &blocks, &out->error)) return;
+  out->blocks.resize(blocks.size());
+  for (size_t i = 0; i < blocks.size(); i++) {
+    CheckedBlock &block = out->blocks[i];
+    block.offset = static_cast<size_t>(blocks[i].data - data);
+    block.size = blocks[i].size;
+    if (open_block(blocks[i].data, blocks[i].size, &block.view, &block.error)) check_values(block.view, &block.error);
+  }
+}
+
+Napi::Object ToBatchInfo(Napi::Env env, const CheckedBatch &batch, ColumnLists *lists) {
+  Napi::Object info = Napi::Object::New(env);
+  Napi::Array blocks = Napi::Array::New(env, batch.blocks.size());
+  info.Set("blocks", blocks);
+  if (batch.error) {
+    info.Set("error", ToErrorInfo(env, batch.error));
+    return info;
+  }
+  info.Set("agentId", batch.envelope.agent_id);
+  info.Set("boot", Napi::Buffer<uint8_t>::Copy(env, batch.envelope.boot, 16));
+  info.Set("seq", Napi::BigInt::New(env, batch.envelope.seq));
+  info.Set("createdAtUs", Napi::BigInt::New(env, batch.envelope.created_at_us));
+  info.Set("crc", batch.crc);
+  for (uint32_t i = 0; i < batch.blocks.size(); i++) {
+    const CheckedBlock &block = batch.blocks[i];
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("offset", static_cast<double>(block.offset));
+    item.Set("length", static_cast<double>(block.size));
+    if (block.error)
+      item.Set("error", ToErrorInfo(env, block.error));
+    else
+      item.Set("info", ToInfo(env, block.view, lists));
+    blocks.Set(i, item);
+  }
+  return info;
+}
+
+// (batches) -> promise of what is in them; codec.ts makes BatchInfo of it
+Napi::Value VerifyBatches(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  std::vector<Piece> batches;
+  Napi::Array keep;
+  if (!ReadBuffers(info[0], "batches", &batches, &keep)) return env.Undefined();
+  auto checked = std::make_shared<std::vector<CheckedBatch>>(batches.size());
+  return Job::Start(
+      env, keep,
+      [batches, checked](CodecError *) {
+        for (size_t i = 0; i < batches.size(); i++) Check(batches[i], &(*checked)[i]);
+        return true;
+      },
+      [checked](Napi::Env e, Napi::Array) -> Napi::Value {
+        ColumnLists lists;
+        Napi::Array out = Napi::Array::New(e, checked->size());
+        for (uint32_t i = 0; i < checked->size(); i++) out.Set(i, ToBatchInfo(e, (*checked)[i], &lists));
+        return out;
+      });
+}
+
+// (block) -> BlockInfo
+Napi::Value GetBlockInfo(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsBuffer()) return ThrowArgument(env, "block must be a Buffer");
+  Napi::Buffer<uint8_t> block = info[0].As<Napi::Buffer<uint8_t>>();
+  AlignedBlock aligned(block.Data(), block.Length());
+  BlockView view;
+  CodecError error;
+  if (!open_block(aligned.data(), block.Length(), &view, &error)) return Throw(env, error);
+  ColumnLists lists;
+  return ToInfo(env, view, &lists);
+}
+
+// (data, seed) -> number
+Napi::Value Crc32c(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsBuffer() || !info[1].IsNumber()) return ThrowArgument(env, "crc32c takes a Buffer and a number");
+  Napi::Buffer<uint8_t> data = info[0].As<Napi::Buffer<uint8_t>>();
+  return Napi::Number::New(env, crc32c(data.Data(), data.Length(), info[1].As<Napi::Number>().Uint32Value()));
+}
+
+class DeltaState : public Napi::ObjectWrap<DeltaState> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "DeltaState",
+                       {InstanceMethod<&DeltaState::Diff>("diff"), InstanceMethod<&DeltaState::Reset>("reset"),
+                        InstanceAccessor<&DeltaState::Keys>("keys")});
+  }
+
+  // (columns, places of key columns)
+  explicit DeltaState(const Napi::CallbackInfo &info) : Napi::ObjectWrap<DeltaState>(info) {
+    std::vector<ColumnSpec> columns;
+    if (!ReadColumns(info[0], &columns)) return;
+    std::vector<uint32_t> keys;
+    bool fine = info[1].IsArray();
+    for (uint32_t i = 0; fine && i < info[1].As<Napi::Array>().Length(); i++) {
+      Napi::Value key = info[1].As<Napi::Array>().Get(i);
+      const double place = key.IsNumber() ? key.As<Napi::Number>().DoubleValue() : -1;
+      fine = place >= 0 && place < static_cast<double>(columns.size()) && place == std::floor(place);
+      if (fine) keys.push_back(static_cast<uint32_t>(place));
+    }
+    if (fine)
+      delta_ = std::make_unique<BlockDelta>(std::move(columns), std::move(keys));
+    else
+      ThrowArgument(info.Env(), "keyColumns are places of columns");
+  }
+
+ private:
+  // (block, forceFull) -> the block itself, a delta or null
+  Napi::Value Diff(const Napi::CallbackInfo &info) {
+    Napi::Env env = info.Env();
+    if (!info[0].IsBuffer() || !info[1].IsBoolean()) return ThrowArgument(env, "diff takes a Buffer and a flag");
+    Napi::Buffer<uint8_t> block = info[0].As<Napi::Buffer<uint8_t>>();
+    AlignedBlock aligned(block.Data(), block.Length());
+    BlockView view;
+    CodecError error;
+    Bytes delta;
+    if (!open_block(aligned.data(), block.Length(), &view, &error)) return Throw(env, error);
+    switch (delta_->diff(view, info[1].As<Napi::Boolean>().Value(), &delta, &error)) {
+      case BlockDelta::Answer::Same:
+        return env.Null();
+      case BlockDelta::Answer::Full:
+        return info[0];
+      case BlockDelta::Answer::Delta:
+        return ToBuffer(env, std::move(delta));
+      default:
+        return Throw(env, error);
+    }
+  }
+  void Reset(const Napi::CallbackInfo &) { delta_->reset(); }
+  Napi::Value Keys(const Napi::CallbackInfo &info) { return Napi::Number::New(info.Env(), delta_->keys()); }
+
+  std::unique_ptr<BlockDelta> delta_;
+};
+
+}  // namespace
+
+void InitCodec(Napi::Env env, Napi::Object exports) {
+  exports.Set("pgcopyToBlock", Napi::Function::New<PgcopyToBlock>(env));
+  exports.Set("pgcopyToBlockSync", Napi::Function::New<PgcopyToBlockSync>(env));
+  exports.Set("blocksToPgcopy", Napi::Function::New<BlocksToPgcopy>(env));
+  exports.Set("encodeBatch", Napi::Function::New<EncodeBatch>(env));
+  exports.Set("verifyBatches", Napi::Function::New<VerifyBatches>(env));
+  exports.Set("blockInfo", Napi::Function::New<GetBlockInfo>(env));
+  exports.Set("crc32c", Napi::Function::New<Crc32c>(env));
+  exports.Set("DeltaState", DeltaState::Define(env));
+}
+
+}  // namespace pem

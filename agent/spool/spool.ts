@@ -98,6 +98,8 @@ export interface SpoolStats {
 }
 
 const defaultSegmentBytes = 8 * 1024 * 1024;
+/** A worker that dies young again and again leaves a small segment each time; pem.sync() takes 4,096 boots. */
+const mostSegments = 4000;
 const outOfRoom = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 
 export class Spool {
@@ -142,7 +144,7 @@ export class Spool {
       this.#segments.push(segment);
       this.#bytes += segment.bytes;
     }
-    while (this.#bytes > options.maxBytes && this.#dropOldest());
+    while ((this.#bytes > options.maxBytes || this.#segments.length > mostSegments) && this.#dropOldest());
   }
 
   /**
@@ -323,6 +325,7 @@ export class Spool {
       this.#active = null;
       active.index = null;
     }
+    while (this.#segments.length >= mostSegments) this.#dropOldest();
     const number = this.#nextNumber;
     const name = segmentName(number);
     this.#nextNumber += 1;

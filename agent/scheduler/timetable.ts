@@ -28,6 +28,8 @@ export interface RunResult {
   readonly rows: number;
   readonly bytes: number;
   readonly cutValues?: number;
+  /** A part of the run failed (one database of several): counted and logged, but no reason to back off. */
+  readonly failure?: { readonly code: string; readonly message: string };
 }
 
 export interface Job {
@@ -179,22 +181,13 @@ export class Timetable {
       cost.totalMs += result.ms;
       cost.maxMs = Math.max(cost.maxMs, result.ms);
       cost.meanMs = budget.meanMs;
-      entry.failing = null;
+      if (result.failure === undefined) entry.failing = null;
+      else this.note(entry, result.failure.code, result.failure.message);
     } catch (error) {
       const code = errorCode(error);
       cost.runs++;
-      cost.errors++;
-      cost.lastErrorCode = code;
-      cost.lastError = errorText(error).slice(0, 1000);
-      cost.lastErrorAtUs = clock.wallUs();
       if (!notTheProbe.has(code)) change = budget.failed();
-      if (entry.failing !== code) {
-        entry.failing = code;
-        this.options.log.warn(
-          { target: cost.targetId, probe: cost.probe, code, reason: cost.lastError },
-          'probe failed',
-        );
-      }
+      this.note(entry, code, errorText(error));
     }
     cost.state = budget.state;
     cost.intervalMs = budget.effectiveMs;
@@ -210,6 +203,21 @@ export class Timetable {
       entry.cancel();
       this.advanceFrom(entry, clock.monotonicMs());
     }
+  }
+
+  /** Counts a failure; a line in the log only when it is another than the one before. */
+  private note(entry: Entry, code: string, message: string): void {
+    const { cost } = entry;
+    cost.errors++;
+    cost.lastErrorCode = code;
+    cost.lastError = message.slice(0, 1000);
+    cost.lastErrorAtUs = this.options.clock.wallUs();
+    if (entry.failing === code) return;
+    entry.failing = code;
+    this.options.log.warn(
+      { target: cost.targetId, probe: cost.probe, code, reason: cost.lastError },
+      'probe failed',
+    );
   }
 
   private advanceFrom(entry: Entry, now: number): void {

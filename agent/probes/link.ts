@@ -1,0 +1,223 @@
+/**
+ * The connections to one monitored server. In: work that needs a connection. Out: its results. Owns at most two
+ * connections: one is kept for cluster-wide probes, one visits databases in turn and is closed when nobody needs it.
+ *
+ * 1. Never more than two connections, also while one is being replaced: a connection counts until it is closed.
+ * 2. Work on a connection goes one at a time; visits that want the same database share its connection.
+ * 3. Every session is read-only, has time limits, no JIT, no parallel workers and search_path = pg_catalog, so that
+ *    nothing a user of the server created can stand in for what a probe calls.
+ * 4. lock_timeout goes with the start packet: a session needs catalog locks before its first statement could set it.
+ *    All else is SET after it, so that pg_settings.reset_val still shows the server's own values.
+ * 5. A server that does not answer costs one try, then the gate refuses at once; nothing waits in line for it.
+ */
+import type { ConnectOptions, PgConn } from '../../native/index.js';
+import { errorCode, errorText, PemError } from '../../src/base/errors.js';
+import type { Clock } from '../scheduler/clock.js';
+import type { ConnectGate } from './gate.js';
+
+export type Connect = (options: ConnectOptions) => Promise<PgConn>;
+
+/** Time limits towards a monitored server. */
+export const linkLimits = {
+  connectMs: 5000,
+  lockMs: 100,
+  /** On the kept connection: its probes run each second, a slow one holds up the others. */
+  clusterStatementMs: 5000,
+  visitStatementMs: 30_000,
+  /** Beyond statement_timeout, which the server itself keeps, before the call is given up here. */
+  graceMs: 2000,
+  idleSessionMs: 600_000,
+  idleInTransactionMs: 10_000,
+} as const;
+
+const oldestSupported = 130000;
+
+export interface LinkOptions {
+  readonly connect: Connect;
+  readonly clock: Clock;
+  readonly gate: ConnectGate;
+  /** libpq keywords for a database of the server; undefined: the one it is monitored through. */
+  readonly params: (database?: string) => Readonly<Record<string, string>>;
+  readonly onConnect: () => void;
+}
+
+interface Visit {
+  readonly remaining: Set<string>;
+  readonly work: (connection: PgConn, database: string) => Promise<void>;
+  readonly failures: Map<string, Error>;
+  readonly end: () => void;
+}
+
+/** Settings of every session; idle_session_timeout came with 14. */
+function settingsSql(serverVersion: number, statementMs: number): string {
+  const settings: Record<string, string> = {
+    statement_timeout: String(statementMs),
+    idle_in_transaction_session_timeout: String(linkLimits.idleInTransactionMs),
+    ...(serverVersion >= 140000 ? { idle_session_timeout: String(linkLimits.idleSessionMs) } : {}),
+    jit: 'off',
+    max_parallel_workers_per_gather: '0',
+    standard_conforming_strings: 'on',
+    default_transaction_read_only: 'on',
+    search_path: 'pg_catalog',
+  };
+  const calls = Object.entries(settings).map(
+    ([name, value]) => `pg_catalog.set_config('${name}', '${value}', false)`,
+  );
+  return `SELECT ${calls.join(', ')}`;
+}
+
+export class ServerLink {
+  /** server_version_num of the last session; 0 before the first. */
+  serverVersion = 0;
+  private kept: PgConn | null = null;
+  private keptQueue: Promise<unknown> = Promise.resolve();
+  private readonly visits: Visit[] = [];
+  private visiting: PgConn | null = null;
+  private visitor: Promise<void> | null = null;
+  private closed = false;
+
+  constructor(private readonly options: LinkOptions) {}
+
+  /** Why the server cannot be reached, '' when it can. */
+  get trouble(): string {
+    return this.options.gate.trouble;
+  }
+
+  /** Runs work on the kept connection, after the work that came before it. */
+  cluster<Result>(work: (connection: PgConn) => Promise<Result>): Promise<Result> {
+    const result = this.keptQueue.then(async () => {
+      if (this.kept === null || this.kept.closed)
+        this.kept = await this.open(undefined, linkLimits.clusterStatementMs);
+      return this.guard(this.kept, work);
+    });
+    this.keptQueue = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Runs work in each of the databases, in turn; resolves with the databases where it failed. */
+  visit(
+    databases: readonly string[],
+    work: (connection: PgConn, database: string) => Promise<void>,
+  ): Promise<Map<string, Error>> {
+    return new Promise((resolve) => {
+      const failures = new Map<string, Error>();
+      this.visits.push({
+        remaining: new Set(databases),
+        work,
+        failures,
+        end: () => resolve(failures),
+      });
+      this.visitor ??= this.travel().finally(() => {
+        this.visitor = null;
+      });
+    });
+  }
+
+  /** Closes both connections; running and waiting work fails. */
+  close(): void {
+    this.closed = true;
+    this.kept?.close();
+    this.visiting?.close();
+  }
+
+  private async travel(): Promise<void> {
+    let at: string | null = null;
+    let refusals = 0;
+    for (;;) {
+      for (let index = this.visits.length - 1; index >= 0; index--)
+        if (this.visits[index]?.remaining.size === 0) this.visits.splice(index, 1)[0]?.end();
+      const here: string | null = at;
+      const next: string | undefined =
+        here !== null && this.visits.some((visit) => visit.remaining.has(here))
+          ? here
+          : this.visits[0]?.remaining.values().next().value;
+      if (next === undefined) break;
+      const guests = this.visits.filter((visit) => visit.remaining.delete(next));
+      try {
+        if (next !== at || this.visiting === null || this.visiting.closed) {
+          this.visiting?.close();
+          this.visiting = null;
+          at = null;
+          // One database may refuse us (dropped meanwhile, no CONNECT); several in a row are the server.
+          this.visiting = await this.open(next, linkLimits.visitStatementMs, refusals < 2);
+          at = next;
+          refusals = 0;
+        }
+      } catch (error) {
+        refusals++;
+        for (const guest of guests) guest.failures.set(next, asError(error));
+        continue;
+      }
+      for (const guest of guests) {
+        try {
+          await this.guard(this.visiting, (connection) => guest.work(connection, next));
+        } catch (error) {
+          guest.failures.set(next, asError(error));
+        }
+      }
+    }
+    // Kept open it would stand in the way of DROP DATABASE.
+    this.visiting?.close();
+    this.visiting = null;
+  }
+
+  private async open(database: string | undefined, statementMs: number, mayRefuse = false): Promise<PgConn> {
+    const { gate } = this.options;
+    gate.check();
+    await gate.turn();
+    if (this.closed) throw new PemError('server_unreachable', 'the agent no longer monitors this server');
+    gate.check();
+    let connection: PgConn;
+    this.options.onConnect();
+    try {
+      connection = await this.options.connect({
+        params: this.options.params(database),
+        timeoutMs: linkLimits.connectMs,
+      });
+    } catch (error) {
+      const why = errorText(error);
+      if (errorCode(error) === 'connect_timeout') gate.failed('unanswered', why);
+      else if (!mayRefuse) gate.failed('refused', why);
+      throw new PemError('server_unreachable', why, 'outside', { cause: error });
+    }
+    try {
+      if (this.closed) throw new PemError('server_unreachable', 'the agent no longer monitors this server');
+      if (connection.serverVersion < oldestSupported)
+        throw new PemError(
+          'server_version',
+          `server version ${connection.serverVersion} is older than 13`,
+          'operator',
+        );
+      this.serverVersion = connection.serverVersion;
+      await this.guard(connection, (fresh) =>
+        fresh.query(settingsSql(fresh.serverVersion, statementMs), [], { timeoutMs: linkLimits.connectMs }),
+      );
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    gate.succeeded();
+    return connection;
+  }
+
+  /**
+   * A call that the server never answered has closed its connection here, not there: the backend hangs on. Another one
+   * beside it would hang too, so this counts like an unanswered connect.
+   */
+  private async guard<Result>(
+    connection: PgConn,
+    work: (connection: PgConn) => Promise<Result>,
+  ): Promise<Result> {
+    try {
+      return await work(connection);
+    } catch (error) {
+      if (connection.closed && errorCode(error) === 'query_timeout')
+        this.options.gate.failed('unanswered', errorText(error));
+      throw error;
+    }
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -30,6 +30,8 @@ if ! newer native/addon/gen/.stamp src/wire/batch.fbs; then
   mkdir -p native/addon/gen src/wire/gen
   flatc --cpp --scoped-enums -o native/addon/gen src/wire/batch.fbs
   flatc --ts -o src/wire/gen src/wire/batch.fbs
+  # This flatc leaves out the endings that ECMAScript modules need.
+  find src/wire/gen -name '*.ts' -exec sed -i "s#from '\(\.[^']*[^s']\)';#from '\1.js';#" {} +
   touch native/addon/gen/.stamp
 fi
 

@@ -57,6 +57,8 @@ export interface ProbeRuntime {
   readonly scopeColumn?: string;
   /** full: every run sends all rows · delta: only changed rows travel · append: events. */
   readonly mode: 'full' | 'delta' | 'append';
+  /** Grant without which the probe is not permitted; default pg_monitor. */
+  readonly needs?: string;
 }
 
 /** A monitored server as its agent sees it. Passwords are never here: they live with the agent (PGPASSFILE). */

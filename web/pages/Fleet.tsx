@@ -14,10 +14,12 @@ import {
 } from '../store/fleet.js';
 import { linkTo } from '../store/route.js';
 import { cellNumber, type Latest, useLatest } from '../store/useLatest.js';
+import { useRate, useTrail } from '../store/useTrail.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
 import { formatAgo, formatValue, formatVersion } from '../ui/format.js';
 import { Meter } from '../ui/Meter.js';
 import { Panel } from '../ui/Panel.js';
+import { Sparkline } from '../ui/Sparkline.js';
 import { StatusBadge } from '../ui/StatusBadge.js';
 
 function Tile({ title, list }: { title: string; list: readonly { status: Status }[] }) {
@@ -71,6 +73,22 @@ function ServerSessions({ target }: { target: number }) {
     <span>
       {formatValue(first(latest, 'sessions_active'), '')} / {formatValue(used, '')}
       <span class="muted"> of {formatValue(first(latest, 'max_connections'), '')}</span>
+    </span>
+  );
+}
+
+function ServerTransactions({ target }: { target: number }) {
+  const latest = useLatest(target, 'database_statistics');
+  const total = latest.rows.reduce(
+    (sum, row) => sum + cellNumber(row, 'xact_commit') + cellNumber(row, 'xact_rollback'),
+    latest.rows.length === 0 ? Number.NaN : 0,
+  );
+  const rate = useRate(latest.recordedAtUs, total);
+  const trail = useTrail(latest.recordedAtUs, rate);
+  return (
+    <span class="trail">
+      <Sparkline values={trail} />
+      <span>{formatValue(rate, 'tx/s')}</span>
     </span>
   );
 }
@@ -138,6 +156,12 @@ const serverColumns: readonly TableColumn<Server>[] = [
     title: 'Active / all sessions',
     value: () => null,
     cell: (server) => <ServerSessions target={server.targetId} />,
+    numeric: true,
+  },
+  {
+    title: 'Transactions',
+    value: () => null,
+    cell: (server) => <ServerTransactions target={server.targetId} />,
     numeric: true,
   },
   {

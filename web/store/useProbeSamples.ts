@@ -3,13 +3,14 @@
  * range is live. Panels of one page on one topic share the samples (a store per target, probe and range).
  *
  * States of a store: loading (history asked for; live blocks already wait in `early`) → ready (early blocks added, later
- * ones at once) ; failed (history refused: live goes on, the reason is shown).
+ * ones at once); failed (history refused: live goes on, the reason is shown). Back-fill (a block older than the last
+ * sample) brings a ready store back to loading, at most every 5 s: an outage's gap closes by itself.
  */
 import { useEffect, useState } from 'preact/hooks';
 import { ApiError, getBlock } from './api.js';
 import type { Block } from './blocks.js';
 import { probes } from './fleet.js';
-import { subscribe } from './live.js';
+import { subscribe, type TopicEvent } from './live.js';
 import { rangeKey, route } from './route.js';
 import { addBlock, createSampleSet, type SampleSet, trim } from './samples.js';
 
@@ -35,7 +36,6 @@ function openStore(key: string, target: number, probeName: string, columns: read
   const set = createSampleSet(keys, columns);
   set.intervalS = (probe?.intervalMs ?? 1000) / 1000;
   const abort = new AbortController();
-  let early: Block[] | undefined = [];
   const store: Store = {
     set,
     watchers: new Set(),
@@ -44,8 +44,47 @@ function openStore(key: string, target: number, probeName: string, columns: read
     truncated: false,
     close: () => undefined,
   };
+  let early: Block[] | undefined = [];
+  let lastUs = 0;
+  let snapshots = 0;
+  let reloadTimer: ReturnType<typeof setTimeout> | undefined;
+
+  const load = async (): Promise<void> => {
+    early ??= [];
+    const toMs = range.live ? Date.now() : range.toMs;
+    const fromMs = range.live ? toMs - range.ms : range.fromMs;
+    // A step per two pixels of a wide panel; raw samples where they are fewer.
+    const wanted = Math.ceil((toMs - fromMs) / 600);
+    const stepMs = wanted <= (probe?.intervalMs ?? 1000) ? 0 : wanted;
+    const query = `fromUs=${Math.floor(fromMs * 1000)}&toUs=${Math.floor((toMs + 5000) * 1000)}&stepMs=${stepMs}&columns=${columns.join(',')}`;
+    try {
+      if (probe?.history === false) return;
+      const answer = await getBlock(`/history/${target}/${probeName}?${query}`, abort.signal);
+      set.tracks.clear();
+      addBlock(set, answer.block, 'recorded_at');
+      set.intervalS = Math.max(set.intervalS, answer.stepMs / 1000);
+      store.truncated = answer.truncated;
+      store.error = undefined;
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      store.error = error instanceof ApiError ? error.message : String(error);
+    } finally {
+      for (const block of early) addBlock(set, block);
+      early = undefined;
+      store.loading = false;
+      notify(store);
+    }
+  };
+  const reload = (): void => {
+    reloadTimer ??= setTimeout(() => {
+      reloadTimer = undefined;
+      void load();
+    }, 5000);
+  };
 
   const follow = (block: Block): void => {
+    if (block.recordedAtUs < lastUs) reload();
+    lastUs = Math.max(lastUs, block.recordedAtUs);
     if (early !== undefined) {
       early.push(block);
       return;
@@ -54,50 +93,28 @@ function openStore(key: string, target: number, probeName: string, columns: read
     if (range.live) trim(set, Date.now() / 1000 - range.ms / 1000);
     notify(store);
   };
-  const leave = range.live
-    ? subscribe(
-        target,
-        probeName,
-        (event) => {
-          if (event.kind === 'denied') {
-            store.error = event.reason;
-            notify(store);
-          } else if (event.kind === 'block' && event.block.kind !== 'delta') follow(event.block);
-        },
-        { snapshot: false },
-      )
-    : () => undefined;
+  const onEvent = (event: TopicEvent): void => {
+    switch (event.kind) {
+      case 'denied':
+        store.error = event.reason;
+        notify(store);
+        break;
+      case 'snapshot':
+        // A later snapshot means that blocks were missed; history has them.
+        snapshots += 1;
+        if (snapshots > 1) reload();
+        break;
+      case 'block':
+        if (event.block.kind !== 'delta') follow(event.block);
+        break;
+    }
+  };
+  const leave = range.live ? subscribe(target, probeName, onEvent, { snapshot: false }) : () => undefined;
   store.close = () => {
     leave();
+    clearTimeout(reloadTimer);
     abort.abort();
     stores.delete(key);
-  };
-
-  const toMs = range.live ? Date.now() : range.toMs;
-  const fromMs = range.live ? toMs - range.ms : range.fromMs;
-  // A step per two pixels of a wide panel; raw samples where they are fewer.
-  const wanted = Math.ceil((toMs - fromMs) / 600);
-  const stepMs = wanted <= (probe?.intervalMs ?? 1000) ? 0 : wanted;
-  const load = async (): Promise<void> => {
-    try {
-      if (probe?.history === false) return;
-      const answer = await getBlock(
-        `/history/${target}/${probeName}?fromUs=${Math.floor(fromMs * 1000)}&toUs=${Math.floor((toMs + 5000) * 1000)}&stepMs=${stepMs}&columns=${columns.join(',')}`,
-        abort.signal,
-      );
-      addBlock(set, answer.block, 'recorded_at');
-      set.intervalS = Math.max(set.intervalS, answer.stepMs / 1000);
-      store.truncated = answer.truncated;
-    } catch (error) {
-      if (abort.signal.aborted) return;
-      store.error = error instanceof ApiError ? error.message : String(error);
-    } finally {
-      const waiting = early ?? [];
-      early = undefined;
-      for (const block of waiting) addBlock(set, block);
-      store.loading = false;
-      notify(store);
-    }
   };
   void load();
   stores.set(key, store);

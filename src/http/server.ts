@@ -1,0 +1,318 @@
+/**
+ * The web server's wire: requests and WebSockets in, plain values to the rooms behind, replies out. Invariants:
+ * 1. A request is copied out of the engine before the first await; every reply checks that the client is still there.
+ * 2. A reply is written corked, in one piece, with the security headers.
+ * 3. Host is checked on every request, Origin on every upgrade and every request that changes something.
+ * 4. Beyond loopback it listens over TLS only.
+ * Full: bodies over `bodyBytes` get 413, more than `maxInFlight` requests at once 503, a WebSocket's backlog over
+ * `maxBackpressureBytes` drops the message and tells the room. Stop: the listener closes, then every connection.
+ */
+
+import { errorCode, errorText, PemError } from '../base/errors.js';
+import type { Log } from '../base/log.js';
+import {
+  closeListener,
+  createApp,
+  type EngineRequest,
+  type EngineResponse,
+  type ListenSocket,
+  listen,
+  localPort,
+  type TemplatedApp,
+  type us_socket_context_t,
+} from './engine.js';
+import { checkHost, checkOrigin, HostList, isLoopback, securityHeaders } from './guard.js';
+import { errorReply, HttpError, type HttpReply, type RequestHead } from './message.js';
+import { type Route, Router } from './router.js';
+import { LiveSocket } from './socket.js';
+
+export interface HttpServerOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Names under which it answers, beside loopback's and the address it listens on. */
+  readonly hosts: readonly string[];
+  readonly tls?: { readonly keyFile: string; readonly certFile: string };
+  readonly log: Log;
+  /** What answers where no route does (static files). */
+  readonly otherwise?: (head: RequestHead) => HttpReply | undefined;
+  readonly bodyBytes?: number;
+  readonly maxInFlight?: number;
+}
+
+/** A WebSocket endpoint. `T` is what `accept` knows of the client. */
+export interface LiveEndpoint<T> {
+  readonly path: string;
+  readonly maxMessageBytes: number;
+  readonly maxBackpressureBytes: number;
+  /** @throws HttpError the upgrade's refusal */
+  accept(head: RequestHead): Promise<T>;
+  opened(socket: LiveSocket<T>): void;
+  /** Text as text; a binary message as undefined. */
+  message(socket: LiveSocket<T>, text: string | undefined): void;
+  /** The backlog was full and a message was thrown away. Called from inside a publish: only take note. */
+  dropped(socket: LiveSocket<T>): void;
+  drained(socket: LiveSocket<T>): void;
+  closed(socket: LiveSocket<T>): void;
+}
+
+const statusTexts: Readonly<Record<number, string>> = {
+  200: '200 OK',
+  201: '201 Created',
+  204: '204 No Content',
+  304: '304 Not Modified',
+  400: '400 Bad Request',
+  401: '401 Unauthorized',
+  403: '403 Forbidden',
+  404: '404 Not Found',
+  405: '405 Method Not Allowed',
+  413: '413 Content Too Large',
+  421: '421 Misdirected Request',
+  429: '429 Too Many Requests',
+  500: '500 Internal Server Error',
+  503: '503 Service Unavailable',
+};
+
+/** Headers that must not be said twice: two parties could believe different ones. */
+const single = new Set(['host', 'origin', 'cookie', 'content-length', 'x-csrf-token', 'x-auth-token']);
+
+export class HttpServer {
+  readonly #options: HttpServerOptions;
+  readonly #app: TemplatedApp;
+  readonly #router = new Router();
+  readonly #headers: [string, string][];
+  readonly #bodyBytes: number;
+  readonly #maxInFlight: number;
+  #hosts: HostList;
+  #listener: ListenSocket | undefined;
+  #inFlight = 0;
+
+  /** @throws PemError tls_required */
+  constructor(options: HttpServerOptions) {
+    if (!isLoopback(options.listen.host) && options.tls === undefined) {
+      throw new PemError(
+        'tls_required',
+        `listening on ${options.listen.host}, beyond loopback, needs a TLS key and certificate (--tls-key, --tls-cert)`,
+        'operator',
+      );
+    }
+    this.#options = options;
+    this.#app = createApp(options.tls);
+    this.#headers = Object.entries(securityHeaders(options.tls !== undefined));
+    this.#bodyBytes = options.bodyBytes ?? 64 * 1024;
+    this.#maxInFlight = options.maxInFlight ?? 512;
+    const own = ['localhost', '127.0.0.1', '[::1]', options.listen.host];
+    this.#hosts = new HostList([...own, ...options.hosts]);
+  }
+
+  get secure(): boolean {
+    return this.#options.tls !== undefined;
+  }
+
+  route(route: Route): void {
+    this.#router.add(route);
+  }
+
+  /** Hands a message to every socket subscribed to the topic; they leave together at the end of the loop's turn. */
+  publish(topic: string, message: Uint8Array): void {
+    this.#app.publish(topic, message, true);
+  }
+
+  live<T extends object>(endpoint: LiveEndpoint<T>): void {
+    type Holder = { data: T; socket?: LiveSocket<T> };
+    this.#app.ws<Holder>(endpoint.path, {
+      maxPayloadLength: endpoint.maxMessageBytes,
+      maxBackpressure: endpoint.maxBackpressureBytes,
+      idleTimeout: 60,
+      sendPingsAutomatically: true,
+      upgrade: (response, request, context) => {
+        void this.#upgrade(endpoint, response, request, context);
+      },
+      open: (ws) => {
+        const holder = ws.getUserData();
+        holder.socket = new LiveSocket(ws, holder.data);
+        endpoint.opened(holder.socket);
+      },
+      message: (ws, message, isBinary) => {
+        const socket = ws.getUserData().socket;
+        if (socket !== undefined)
+          endpoint.message(socket, isBinary ? undefined : Buffer.from(message).toString());
+      },
+      dropped: (ws) => {
+        const socket = ws.getUserData().socket;
+        if (socket !== undefined) endpoint.dropped(socket);
+      },
+      drain: (ws) => {
+        const socket = ws.getUserData().socket;
+        if (socket !== undefined) endpoint.drained(socket);
+      },
+      close: (ws) => {
+        const socket = ws.getUserData().socket;
+        if (socket === undefined) return;
+        socket.gone();
+        endpoint.closed(socket);
+      },
+    });
+  }
+
+  async #upgrade<T extends object>(
+    endpoint: LiveEndpoint<T>,
+    response: EngineResponse,
+    request: EngineRequest,
+    context: us_socket_context_t,
+  ): Promise<void> {
+    let aborted = false;
+    response.onAborted(() => {
+      aborted = true;
+    });
+    try {
+      const head = readHead(request, response);
+      const key = request.getHeader('sec-websocket-key');
+      const protocol = request.getHeader('sec-websocket-protocol');
+      const extensions = request.getHeader('sec-websocket-extensions');
+      checkHost(head, this.#hosts);
+      checkOrigin(head, this.secure, true);
+      const data = await endpoint.accept(head);
+      if (aborted) return;
+      response.cork(() => response.upgrade({ data }, key, protocol, extensions, context));
+    } catch (error) {
+      if (!aborted) this.#write(response, this.#failure(error, endpoint.path), false);
+    }
+  }
+
+  /** @returns the port it listens on */
+  async start(): Promise<number> {
+    this.#app.any('/*', (response, request) => this.#serve(response, request));
+    const { host, port } = this.#options.listen;
+    try {
+      this.#listener = await listen(this.#app, host, port);
+    } catch (error) {
+      throw new PemError('listen_failed', `${errorText(error)}; is another server there?`, 'operator', {
+        cause: error,
+      });
+    }
+    return localPort(this.#listener);
+  }
+
+  stop(): void {
+    if (this.#listener !== undefined) closeListener(this.#listener);
+    this.#listener = undefined;
+    this.#app.close();
+  }
+
+  #serve(response: EngineResponse, request: EngineRequest): void {
+    let aborted = false;
+    response.onAborted(() => {
+      aborted = true;
+    });
+    let isHead = false;
+    const finish = (reply: HttpReply, close = false): void => {
+      if (!aborted) this.#write(response, reply, isHead, close);
+      aborted = true;
+    };
+    try {
+      const head = readHead(request, response);
+      isHead = head.method === 'HEAD';
+      checkHost(head, this.#hosts);
+      checkOrigin(head, this.secure, false);
+      const found = this.#router.find(head.method, head.path);
+      if (found === undefined) {
+        finish(this.#options.otherwise?.(head) ?? errorReply(notFound()));
+        return;
+      }
+      if ('reply' in found) {
+        finish(found.reply);
+        return;
+      }
+      if (this.#inFlight >= this.#maxInFlight) throw new HttpError(503, 'busy', 'too many requests at once');
+      const answer = (body: Buffer): void => {
+        this.#inFlight++;
+        this.#handle(found.route, { ...head, params: found.params, body })
+          .then((reply) => finish(reply))
+          .finally(() => {
+            this.#inFlight--;
+          });
+      };
+      if (head.method === 'GET' || head.method === 'HEAD') answer(Buffer.alloc(0));
+      else this.#readBody(response, answer, finish, () => aborted);
+    } catch (error) {
+      finish(this.#failure(error, 'request'));
+    }
+  }
+
+  #readBody(
+    response: EngineResponse,
+    done: (body: Buffer) => void,
+    finish: (reply: HttpReply, close: boolean) => void,
+    isAborted: () => boolean,
+  ): void {
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    response.onData((chunk, isLast) => {
+      if (isAborted()) return;
+      bytes += chunk.byteLength;
+      if (bytes > this.#bodyBytes) {
+        const message = `a request's body is at most ${this.#bodyBytes} bytes`;
+        finish(errorReply(new HttpError(413, 'body_too_large', message)), true);
+        return;
+      }
+      // The engine takes the chunk's memory back when this callback returns.
+      pieces.push(Buffer.from(Buffer.from(chunk)));
+      if (isLast) done(Buffer.concat(pieces));
+    });
+  }
+
+  async #handle(route: Route, request: Parameters<Route['handle']>[0]): Promise<HttpReply> {
+    try {
+      return await route.handle(request);
+    } catch (error) {
+      return this.#failure(error, `${route.method} ${route.pattern}`);
+    }
+  }
+
+  #failure(error: unknown, where: string): HttpReply {
+    const reply = errorReply(error);
+    if (reply.status >= 500) {
+      const detail = { code: errorCode(error), error: errorText(error), where };
+      // A failure without a code is our own mistake: its stack is what mends it.
+      const stack = reply.status === 500 && error instanceof Error ? { stack: error.stack } : {};
+      this.#options.log.error({ ...detail, ...stack }, 'request failed');
+    }
+    return reply;
+  }
+
+  #write(response: EngineResponse, reply: HttpReply, isHead: boolean, close = false): void {
+    response.cork(() => {
+      response.writeStatus(statusTexts[reply.status] ?? String(reply.status));
+      for (const [name, value] of this.#headers) response.writeHeader(name, value);
+      for (const [name, value] of Object.entries(reply.headers ?? {})) response.writeHeader(name, value);
+      if (isHead) response.endWithoutBody(Buffer.byteLength(reply.body ?? ''), close);
+      else if (reply.body === undefined) response.endWithoutBody(reply.status === 204 ? undefined : 0, close);
+      else response.end(reply.body, close);
+    });
+  }
+}
+
+function notFound(): HttpError {
+  return new HttpError(
+    404,
+    'not_found',
+    'nothing lives at this path; GET /pem/api/v1/openapi.json lists what does',
+  );
+}
+
+/** @throws HttpError header_repeated */
+function readHead(request: EngineRequest, response: EngineResponse): RequestHead {
+  const headers = new Map<string, string>();
+  request.forEach((name, value) => {
+    if (headers.has(name) && single.has(name)) {
+      throw new HttpError(400, 'header_repeated', `the header ${name} is there twice`);
+    }
+    headers.set(name, value);
+  });
+  return {
+    method: request.getCaseSensitiveMethod().toUpperCase(),
+    path: request.getUrl(),
+    query: new URLSearchParams(request.getQuery()),
+    headers,
+    remoteAddress: Buffer.from(response.getRemoteAddressAsText()).toString(),
+  };
+}

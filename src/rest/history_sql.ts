@@ -1,0 +1,89 @@
+/**
+ * The statement behind a chart's past. In: a probe's definition and checked numbers; out: one COPY and the columns that it
+ * yields. Every name comes from the catalogue, every value is a number: no text of a user is in it.
+ */
+import type { ColumnSpec } from '../../native/index.js';
+import { quoteName } from '../base/reader.js';
+import type { ProbeDefinition } from '../catalog/types.js';
+import type { ColumnType, ProbeColumn } from '../wire/config.js';
+
+export const aggregates = ['avg', 'min', 'max', 'last'] as const;
+export type Aggregate = (typeof aggregates)[number];
+
+export interface HistoryRequest {
+  readonly target: number;
+  readonly fromUs: number;
+  readonly toUs: number;
+  /** 0: rows as they were recorded. */
+  readonly stepMs: number;
+  /** Metrics wanted; keys are always there. */
+  readonly metrics: readonly ProbeColumn[];
+  /** Undefined: avg for gauges, last for counters and labels. */
+  readonly aggregate: Aggregate | undefined;
+  readonly limit: number;
+}
+
+const numbers: ReadonlySet<ColumnType> = new Set<ColumnType>([
+  'int2',
+  'int4',
+  'int8',
+  'float4',
+  'float8',
+  'numeric',
+]);
+const ordered: ReadonlySet<ColumnType> = new Set<ColumnType>([
+  ...numbers,
+  'timestamptz',
+  'interval',
+  'pg_lsn',
+]);
+
+function pick(column: ProbeColumn, wanted: Aggregate | undefined): { sql: string; type: ColumnType } {
+  const name = quoteName(column.name);
+  const aggregate = wanted ?? (column.kind === 'gauge' ? 'avg' : 'last');
+  if (aggregate === 'avg' && numbers.has(column.type)) return { sql: `avg(${name})::float8`, type: 'float8' };
+  if ((aggregate === 'min' || aggregate === 'max') && ordered.has(column.type)) {
+    return { sql: `${aggregate}(${name})`, type: column.type };
+  }
+  // What cannot be averaged or ordered is taken as it stood at the end of the step.
+  return { sql: `(array_agg(${name} ORDER BY recorded_at DESC))[1]`, type: column.type };
+}
+
+/** A moment as SQL that is exact to the µs. */
+const moment = (us: number): string => `(timestamptz 'epoch' + ${us} * interval '1 microsecond')`;
+
+export function historySql(
+  definition: ProbeDefinition,
+  request: HistoryRequest,
+): { sql: string; columns: ColumnSpec[] } {
+  const keys = definition.columns.filter((column) => column.role === 'key');
+  const keyNames = keys.map((column) => quoteName(column.name));
+  // Rows that say "this key is gone" are not measurements.
+  const gone = definition.mode === 'delta' ? ' AND NOT gone' : '';
+  const from = `FROM pemhistory.${quoteName(definition.name)} WHERE target_id = ${request.target}
+    AND recorded_at >= ${moment(request.fromUs)} AND recorded_at < ${moment(request.toUs)}${gone}`;
+  const order = ['recorded_at', ...keyNames].join(', ');
+  const spec = ({ name, type }: { name: string; type: ColumnType }): ColumnSpec => ({ name, type });
+  const time: ColumnSpec = { name: 'recorded_at', type: 'timestamptz' };
+  if (request.stepMs === 0) {
+    const columns = [...keys, ...request.metrics];
+    const list = ['recorded_at', ...columns.map((column) => quoteName(column.name))].join(', ');
+    return {
+      sql: `COPY (SELECT ${list} ${from} ORDER BY ${order} LIMIT ${request.limit}) TO STDOUT (FORMAT binary)`,
+      columns: [time, ...columns.map(spec)],
+    };
+  }
+  const picked = request.metrics.map((column) => ({ ...pick(column, request.aggregate), name: column.name }));
+  const bin = `date_bin(interval '${request.stepMs} milliseconds', recorded_at, timestamptz 'epoch')`;
+  const list = [
+    `${bin} AS step`,
+    ...keyNames,
+    ...picked.map(({ sql, name }) => `${sql} AS ${quoteName(name)}`),
+  ];
+  const group = ['1', ...keyNames].join(', ');
+  const steps = ['step', ...keyNames].join(', ');
+  return {
+    sql: `COPY (SELECT ${list.join(', ')} ${from} GROUP BY ${group} ORDER BY ${steps} LIMIT ${request.limit}) TO STDOUT (FORMAT binary)`,
+    columns: [time, ...keys.map(spec), ...picked.map(spec)],
+  };
+}

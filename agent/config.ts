@@ -38,12 +38,10 @@ const schema = v.strictObject({
       sync_ms: v.optional(atLeast(200)),
       /** How long a block waits for others to travel with. */
       batch_window_ms: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1000))),
-      /** How long a connection to a monitored server is used before it is opened anew. */
-      server_connection_max_age_s: v.optional(atLeast(10)),
       /** Bound of connects to one monitored server. */
       server_connects_per_minute: v.optional(positive),
-      /** How long a probe waits for a lock on the monitored server's tables. */
-      server_lock_timeout_ms: v.optional(positive),
+      /** authentication_timeout of the monitored servers: how long an unanswered connect holds a slot there. */
+      server_authentication_timeout_s: v.optional(positive),
     }),
     {},
   ),
@@ -69,9 +67,8 @@ const schema = v.strictObject({
 export interface AgentTuning {
   readonly syncMs: number;
   readonly batchWindowMs: number;
-  readonly serverConnectionMaxAgeMs: number;
   readonly serverConnectsPerMinute: number;
-  readonly serverLockTimeoutMs: number;
+  readonly serverAuthenticationTimeoutMs: number;
 }
 
 export interface AgentConfig {
@@ -171,9 +168,8 @@ export function readConfig(file: string): AgentConfig {
     tuning: {
       syncMs: tuning.sync_ms ?? 1_000,
       batchWindowMs: tuning.batch_window_ms ?? 15,
-      serverConnectionMaxAgeMs: (tuning.server_connection_max_age_s ?? 3_600) * 1_000,
-      serverConnectsPerMinute: tuning.server_connects_per_minute ?? 30,
-      serverLockTimeoutMs: tuning.server_lock_timeout_ms ?? 100,
+      serverConnectsPerMinute: tuning.server_connects_per_minute ?? 60,
+      serverAuthenticationTimeoutMs: (tuning.server_authentication_timeout_s ?? 60) * 1_000,
     },
     serverPassfile: servers.passfile === undefined ? null : resolve(folder, servers.passfile),
     switches: {
@@ -210,9 +206,8 @@ ${stringify(settings)}
 # [tuning]
 # sync_ms = 1000                # between two questions to PEM for configuration and commands
 # batch_window_ms = 15          # how long a block waits for others to travel with
-# server_connection_max_age_s = 3600
-# server_connects_per_minute = 30
-# server_lock_timeout_ms = 100
+# server_connects_per_minute = 60
+# server_authentication_timeout_s = 60
 
 # [servers]
 # passfile = "pgpass"           # passwords for monitored servers, in the form of ~/.pgpass, mode 0600

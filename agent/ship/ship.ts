@@ -204,7 +204,7 @@ export class Ship {
       this.#again = false;
       for (;;) {
         const connection = this.#connection;
-        if (connection === null || this.#now() < this.#waitUntilMs) break;
+        if (connection === null || connection.closed || this.#now() < this.#waitUntilMs) break;
         let batches = this.#takeLive();
         const live = batches.length > 0;
         if (!live) {

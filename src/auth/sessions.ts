@@ -19,8 +19,8 @@ export interface Session {
 export const sessionSeconds = 12 * 3600;
 export const apiTokenSeconds = 20 * 60;
 
-/** What "may log in" means; `r` is pg_roles. */
-export const mayLogIn = `r.rolcanlogin AND NOT r.rolsuper AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil > now())
+/** What "may log in" means; `r` is pg_roles. pem_web is a member of all its users, yet no user. */
+export const mayLogIn = `r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> 'pem_web' AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil > now())
   AND pg_has_role(r.oid, 'pem_user', 'member') AND pg_has_role('pem_web', r.oid, 'member')`;
 
 const hash = (token: string): Buffer => createHash('sha256').update(token).digest();

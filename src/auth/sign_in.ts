@@ -93,7 +93,7 @@ export class SignIn {
     try {
       await client.connect();
       const { rows } = await client.query<{ rolsuper: boolean; member: boolean; usable: boolean }>(
-        `SELECT r.rolsuper, pg_has_role(r.oid, 'pem_user', 'member') AS member,
+        `SELECT r.rolsuper, r.rolname <> 'pem_web' AND pg_has_role(r.oid, 'pem_user', 'member') AS member,
                 pg_has_role('pem_web', r.oid, 'member') AS usable
            FROM pg_roles r WHERE r.rolname = session_user`,
       );

@@ -83,9 +83,10 @@ BEGIN
 
   head := substr(NEW.batch, 1, 64);
   in_boot := encode(substr(head, 25, 16), 'hex')::uuid;
-  in_seq := get_byte(head, 40)::bigint | get_byte(head, 41)::bigint << 8 | get_byte(head, 42)::bigint << 16
-    | get_byte(head, 43)::bigint << 24 | get_byte(head, 44)::bigint << 32 | get_byte(head, 45)::bigint << 40
-    | get_byte(head, 46)::bigint << 48 | get_byte(head, 47)::bigint << 56;
+  -- Little-endian; the parentheses matter: | and << bind alike.
+  in_seq := get_byte(head, 40)::bigint | (get_byte(head, 41)::bigint << 8) | (get_byte(head, 42)::bigint << 16)
+    | (get_byte(head, 43)::bigint << 24) | (get_byte(head, 44)::bigint << 32) | (get_byte(head, 45)::bigint << 40)
+    | (get_byte(head, 46)::bigint << 48) | (get_byte(head, 47)::bigint << 56);
   CASE (SELECT s.active FROM pem_inbox.state s)
     WHEN 0 THEN INSERT INTO pem_inbox.slot_0 (agent_id, boot, seq, bytes, batch) VALUES (me.id, in_boot, in_seq, size, NEW.batch);
     WHEN 1 THEN INSERT INTO pem_inbox.slot_1 (agent_id, boot, seq, bytes, batch) VALUES (me.id, in_boot, in_seq, size, NEW.batch);

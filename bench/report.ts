@@ -7,8 +7,8 @@ import { cpus, release, totalmem } from 'node:os';
 export interface Bar {
   readonly what: string;
   readonly value: number;
-  /** The limit as a person reads it, for example '≥ 0.85'. */
-  readonly bar: string;
+  /** The limit, or the limit as a person reads it, for example '≥ 0.85'. */
+  readonly bar: number | string;
   readonly holds: boolean;
 }
 
@@ -55,7 +55,7 @@ export function table(result: BenchResult): string {
     '',
   ]);
   for (const bar of result.bars) {
-    rows.push([bar.what, number(bar.value), bar.bar, bar.holds ? 'holds' : 'DOES NOT HOLD']);
+    rows.push([bar.what, number(bar.value), number(bar.bar), bar.holds ? 'holds' : 'DOES NOT HOLD']);
   }
   const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)));
   return rows

@@ -6,8 +6,11 @@ import { pino } from 'pino';
 
 export type Log = pino.Logger;
 
-/** @param program name that stands in every line, for example 'ingest' */
-export function openLog(program: string): Log {
+/**
+ * @param program name that stands in every line, for example 'ingest'
+ * @param destination where the lines go; default: stderr
+ */
+export function openLog(program: string, destination?: pino.DestinationStream): Log {
   return pino(
     {
       name: program,
@@ -19,6 +22,6 @@ export function openLog(program: string): Log {
         censor: '***',
       },
     },
-    pino.destination({ dest: 2, sync: true }),
+    destination ?? pino.destination({ dest: 2, sync: true }),
   );
 }

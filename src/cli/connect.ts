@@ -16,7 +16,7 @@ const settingsSchema = v.strictObject({
   db: v.optional(v.string()),
   ca: v.optional(v.string()),
   listen: v.optional(v.string()),
-  push_socket: v.optional(v.string()),
+  push_directory: v.optional(v.string()),
   tls_certificate: v.optional(v.string()),
   tls_key: v.optional(v.string()),
   hosts: v.optional(v.array(v.string())),

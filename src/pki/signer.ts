@@ -149,7 +149,7 @@ async function writeRevocations(
   log: Log,
 ): Promise<string> {
   const result = await pool.query<{ serial: string; at: Date }>(
-    `SELECT c.serial, coalesce(c.signed_at, c.requested_at) AS at FROM pem.csr c JOIN pem.agent a ON a.id = c.agent_id
+    `SELECT c.serial, coalesce(a.revoked_at, c.signed_at) AS at FROM pem.csr c JOIN pem.agent a ON a.id = c.agent_id
      WHERE NOT a.active AND c.serial IS NOT NULL AND c.not_after > now() ORDER BY c.serial`,
   );
   const revoked: Revoked[] = result.rows;

@@ -12,13 +12,8 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { PemError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
-import {
-  authorityFiles,
-  issueServerCertificate,
-  newKeyPair,
-  openAuthority,
-  writeWhole,
-} from '../../pki/authority.js';
+import { authorityFiles, writeWhole } from '../../pki/authority.js';
+import { ensureServerCertificate } from '../init.js';
 import type { Home } from './home.js';
 import { type ProcessSpec, untilReady } from './supervise.js';
 
@@ -93,7 +88,10 @@ export async function prepareCluster(home: Home, bin: string, log: Log): Promise
       'operator',
     );
   }
-  await prepareCertificate(home, log);
+  const names = ['localhost', '127.0.0.1', '::1', hostname()];
+  if (await ensureServerCertificate(home.path('ca'), home.path('tls'), names)) {
+    log.info({ names }, 'certificate of the database made');
+  }
   writeFileSync(join(data, 'pg_hba.conf'), hostRules(), { mode: 0o600 });
   writeFileSync(join(data, 'pg_ident.conf'), identityRules([...new Set([userInfo().username, 'root'])]), {
     mode: 0o600,
@@ -103,19 +101,6 @@ export async function prepareCluster(home: Home, bin: string, log: Log): Promise
   const line = "include 'pem.conf'";
   const text = readFileSync(main, 'utf8');
   if (!text.includes(line)) writeWhole(main, `${text}\n${line}\n`, 0o600);
-}
-
-async function prepareCertificate(home: Home, log: Log): Promise<void> {
-  const certificate = home.path('tls', 'server.crt');
-  if (existsSync(certificate)) return;
-  const authority = openAuthority(home.path('ca'));
-  const pair = await newKeyPair();
-  const names = [...new Set(['localhost', '127.0.0.1', '::1', hostname()])];
-  const issued = issueServerCertificate(authority, pair.publicKeyPem, names);
-  writeWhole(home.path('tls', 'server.key'), pair.privateKeyPem, 0o600);
-  writeWhole(home.path('tls', 'root.crt'), authority.certificatePem, 0o644);
-  writeWhole(certificate, issued.certificatePem, 0o644);
-  log.info({ names, notAfter: issued.notAfter }, 'certificate of the database made');
 }
 
 /** A desk's share of the machine: the cluster is one of several programs on it. */

@@ -10,12 +10,12 @@
  * its own time, then with SIGKILL.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PemError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
+import { openLogFile } from './log.js';
 
-const longestLogBytes = 8 * 1024 * 1024;
 const youngMs = 10_000;
 const firstWaitMs = 100;
 const longestWaitMs = 30_000;
@@ -151,13 +151,4 @@ export async function untilReady(
     }
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
-}
-
-function openLogFile(path: string): number {
-  try {
-    if (statSync(path).size > longestLogBytes) renameSync(path, `${path}.1`);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  return openSync(path, 'a', 0o600);
 }

@@ -1,15 +1,17 @@
 /** PgConn against a real server: calls, COPY, errors, cancelling, ends of connections, what it leaves behind. */
 
+import { execFileSync } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
-import { readdirSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Cluster, startCluster } from '../bench/rig/cluster.js';
+import { type Cluster, serverUser, startCluster } from '../bench/rig/cluster.js';
 import { TestProxy } from '../bench/rig/proxy.js';
 import { type BlockMeta, blockInfo, blocksToPgcopy } from './codec.js';
 import { connect, type PgConn, PgError } from './pgconn.js';
@@ -238,7 +240,7 @@ test('COPY goes into a block that gives the same rows back', async () => {
 test('what a block cannot hold rejects with the codec’s code, ends the server’s work, and the session goes on', async () => {
   const conn = await session();
   const columns = [{ name: 'id', type: 'int8' }] as const;
-  const endless = 'copy (select g from generate_series(1, 100000000000) g) to stdout (format binary)';
+  const endless = 'copy (select generate_series(1, 100000000000)) to stdout (format binary)';
   expect(await codeOf(conn.copyOutBlock({ sql: endless, columns, meta, maxRows: 1000 }))).toMatch(/^codec_/);
   expect(
     await codeOf(
@@ -300,19 +302,23 @@ test('cancel ends a statement that waits for a lock; the next ones are not hit',
   await holder.query('begin; lock table locked');
   const conn = await session();
   for (let round = 0; round < 20; round++) {
-    const waiting = conn.query('select * from locked');
+    const waiting = codeOf(conn.query('select * from locked'));
     const next = conn.query('select 1 as a');
+    await until(async () => {
+      const { rows } = await holder.query('select count(*) as n from pg_locks where not granted');
+      return rows[0]?.n === '1';
+    });
     await conn.cancel();
-    expect(await codeOf(waiting)).toBe('57014');
+    expect(await waiting).toBe('57014');
     expect((await next).rows).toEqual([{ a: '1' }]);
   }
 });
 
 test('a call over its time is cancelled and the session goes on', async () => {
   const conn = await session();
-  const late = conn.query('select pg_sleep(1000)', [], { timeoutMs: 50 });
+  const late = codeOf(conn.query('select pg_sleep(1000)', [], { timeoutMs: 50 }));
   const next = conn.query('select 2 as a');
-  expect(await codeOf(late)).toBe('query_timeout');
+  expect(await late).toBe('query_timeout');
   expect((await next).rows).toEqual([{ a: '2' }]);
   expect(await codeOf(conn.copyOutRaw('copy (select pg_sleep(1000)) to stdout', { timeoutMs: 50 }))).toBe(
     'query_timeout',
@@ -328,10 +334,10 @@ test('a server that went silent: the call ends with query_timeout, the rest with
     const ends: (PgError | null)[] = [];
     conn.onClose((error) => ends.push(error));
     proxy.set(mode);
-    const running = conn.query('select 1', [], { timeoutMs: 50 });
-    const queued = conn.query('select 2');
-    expect(await codeOf(running)).toBe('query_timeout');
-    expect(await codeOf(queued)).toBe('connection_lost');
+    const running = codeOf(conn.query('select 1', [], { timeoutMs: 50 }));
+    const queued = codeOf(conn.query('select 2'));
+    expect(await running).toBe('query_timeout');
+    expect(await queued).toBe('connection_lost');
     expect(conn.closed).toBe(true);
     expect(ends.map((error) => error?.code)).toEqual(['connection_lost']);
     expect(await codeOf(conn.query('select 3'))).toBe('connection_lost');
@@ -410,18 +416,18 @@ test('a killed backend rejects the running and the queued calls, also in the mid
   const ends: (PgError | null)[] = [];
   conn.onClose((error) => ends.push(error));
   const other = await session();
-  const copying = conn.copyOutRaw(
-    `copy (select repeat('x', 1000) from generate_series(1, 100000000)) to stdout`,
-  );
-  const queued = [conn.query('select 1'), conn.copyIn('copy x from stdin', []), conn.describe('select 1')];
+  const calls = [
+    conn.copyOutRaw(`copy (select repeat('x', 1000), generate_series(1, 100000000)) to stdout`),
+    conn.query('select 1'),
+    conn.copyIn('copy x from stdin', []),
+    conn.describe('select 1'),
+  ].map((call) => codeOf(call));
   await until(async () => {
-    const { rows } = await other.query('select state from pg_stat_activity where pid = $1', [
-      String(conn.backendPid),
-    ]);
-    return rows[0]?.state === 'active';
+    const { rows } = await other.query('select 1 from pg_stat_progress_copy where tuples_processed > 0');
+    return rows.length === 1;
   });
   await other.query('select pg_terminate_backend($1)', [String(conn.backendPid)]);
-  for (const call of [copying, ...queued]) expect(await codeOf(call)).toBe('connection_lost');
+  expect(await Promise.all(calls)).toEqual(Array(4).fill('connection_lost'));
   expect(ends.map((error) => error?.code)).toEqual(['connection_lost']);
 });
 
@@ -439,10 +445,9 @@ test('an idle connection notices its end', async () => {
 test('a connection that is cut rejects what runs', async () => {
   const proxy = await TestProxy.start({ path: join(cluster.socketDirectory, `.s.PGSQL.${cluster.port}`) });
   const conn = await session({ host: '127.0.0.1', port: String(proxy.port) });
-  const running = conn.query('select pg_sleep(1000)');
-  await conn.query('select 1').catch(() => undefined).constructor;
+  const running = codeOf(conn.query('select pg_sleep(1000)'));
   proxy.set('cut');
-  expect(await codeOf(running)).toBe('connection_lost');
+  expect(await running).toBe('connection_lost');
   expect(
     await codeOf(
       connect({ params: params({ host: '127.0.0.1', port: String(proxy.port) }), timeoutMs: 30_000 }),
@@ -453,12 +458,12 @@ test('a connection that is cut rejects what runs', async () => {
 
 test('close ends the running call, and onClose says that it was us', async () => {
   const conn = await session();
-  const running = conn.query('select pg_sleep(1000)');
+  const running = codeOf(conn.query('select pg_sleep(1000)'));
   const ends: (PgError | null)[] = [];
   conn.onClose((error) => ends.push(error));
   conn.close();
   conn.close();
-  expect(await codeOf(running)).toBe('connection_lost');
+  expect(await running).toBe('connection_lost');
   expect(await codeOf(conn.query('select 1'))).toBe('connection_lost');
   await conn.cancel();
   conn.onClose((error) => ends.push(error));
@@ -542,17 +547,135 @@ test('a thread may end with connections open, connecting and cancelling', async 
   await silent.stop();
 });
 
+/** A CA, a certificate for localhost and one for the role tls_user, with their keys. */
+function certificates(folder: string): void {
+  const openssl = (...args: string[]): void => {
+    execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
+  };
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  openssl(
+    'req',
+    '-x509',
+    ...key,
+    '-days',
+    '2',
+    '-subj',
+    '/CN=test CA',
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.crt',
+  );
+  for (const [file, name] of [
+    ['server', 'localhost'],
+    ['client', 'tls_user'],
+  ] as const) {
+    openssl('req', ...key, '-subj', `/CN=${name}`, '-keyout', `${file}.key`, '-out', `${file}.csr`);
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      `${file}.csr`,
+      '-CA',
+      'ca.crt',
+      '-CAkey',
+      'ca.key',
+      '-CAcreateserial',
+      '-days',
+      '2',
+      '-out',
+      `${file}.crt`,
+    );
+    chmodSync(join(folder, `${file}.key`), 0o600);
+  }
+}
+
+test('TLS with a client certificate; without one, with another CA or another name it fails; a refused TLS falls back', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pgconn-tls-'));
+  certificates(folder);
+  const user = serverUser();
+  const secure = await startCluster({
+    tcp: true,
+    hba: `local all all trust
+hostssl all tls_user 127.0.0.1/32 cert
+hostssl all plain_user 127.0.0.1/32 reject
+hostnossl all plain_user 127.0.0.1/32 trust
+`,
+    settings: { ssl: 'on', ssl_ca_file: "'ca.crt'" },
+    prepare: (data) => {
+      for (const file of ['ca.crt', 'server.crt', 'server.key']) {
+        copyFileSync(join(folder, file), join(data, file));
+        chmodSync(join(data, file), 0o600);
+        if (user.uid !== undefined && user.gid !== undefined) chownSync(join(data, file), user.uid, user.gid);
+      }
+    },
+  });
+  const tls = (more: Record<string, string>): Promise<PgConn> =>
+    connect({
+      params: {
+        host: 'localhost',
+        port: String(secure.port),
+        dbname: 'postgres',
+        user: 'tls_user',
+        sslmode: 'verify-full',
+        sslrootcert: join(folder, 'ca.crt'),
+        sslcert: join(folder, 'client.crt'),
+        sslkey: join(folder, 'client.key'),
+        ...more,
+      },
+      timeoutMs: 30_000,
+    });
+  try {
+    await secure.query('create role tls_user login');
+    await secure.query('create role plain_user login');
+    const conn = await tls({});
+    open.push(conn);
+    expect((await conn.query('select ssl from pg_stat_ssl where pid = pg_backend_pid()')).rows).toEqual([
+      { ssl: 't' },
+    ]);
+    const wide = `select repeat(md5(g::text), 1000) from generate_series(1, 1000) g`;
+    const raw = await conn.copyOutRaw(`copy (${wide}) to stdout (format binary)`);
+    await conn.query('create temp table wide (a text)');
+    expect(await conn.copyIn('copy wide from stdin (format binary)', [raw])).toBe(1000);
+    expect(
+      (await conn.query(`select count(*) as n from (select a from wide except ${wide}) d`)).rows,
+    ).toEqual([{ n: '0' }]);
+    const waiting = codeOf(conn.query('select pg_sleep(1000)', [], { timeoutMs: 50 }));
+    expect(await waiting).toBe('query_timeout');
+    expect(conn.closed).toBe(false);
+
+    expect(await codeOf(tls({ sslcert: join(folder, 'none.crt') }))).toBe('connect_failed');
+    expect(await codeOf(tls({ sslrootcert: join(folder, 'client.crt') }))).toBe('connect_failed');
+    expect(await codeOf(tls({ host: '127.0.0.1' }))).toBe('connect_failed');
+    const plain = await tls({ user: 'plain_user', sslmode: 'prefer' });
+    open.push(plain);
+    expect((await plain.query('select ssl from pg_stat_ssl where pid = pg_backend_pid()')).rows).toEqual([
+      { ssl: 'f' },
+    ]);
+  } finally {
+    await secure.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('a backend killed with SIGKILL in the middle of a COPY is a lost connection', async () => {
+  const conn = await session();
+  await cluster.query('create table crash (a int)');
+  const copying = codeOf(conn.copyOutRaw(`copy (select generate_series(1, 100000000)) to stdout`));
+  await until(
+    async () =>
+      (await cluster.query('select 1 from pg_stat_progress_copy where tuples_processed > 0')).rowCount === 1,
+  );
+  process.kill(conn.backendPid, 'SIGKILL');
+  expect(await copying).toBe('connection_lost');
+  await until(async () => (await codeOf(session().then((again) => again.query('select 1')))) === 'no error');
+});
+
 test('an immediate shutdown is a lost connection, and the next connect works after the restart', async () => {
   const conn = await session();
-  const running = conn.query('select pg_sleep(1000)');
-  await conn.cancel().then(
-    () => undefined,
-    () => undefined,
-  );
-  await codeOf(running);
-  const again = codeOf(conn.query('select pg_sleep(1000)'));
+  const running = codeOf(conn.query('select pg_sleep(1000)'));
   await cluster.halt('immediate');
-  expect(await again).toBe('connection_lost');
+  expect(await running).toBe('connection_lost');
   expect(await codeOf(connect({ params: params(), timeoutMs: 30_000 }))).toBe('connect_failed');
   await cluster.start();
   expect((await (await session()).query('select 1 as a')).rows).toEqual([{ a: '1' }]);

@@ -91,7 +91,7 @@ export class TestProxy {
   private apply({ client, target }: Pair): void {
     if (this.mode === 'cut') {
       client.resetAndDestroy();
-      target.resetAndDestroy();
+      target.destroy(); // a unix socket has no RST
     } else if (this.mode === 'half-open') {
       client.pause();
       target.pause();

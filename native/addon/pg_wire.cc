@@ -155,8 +155,10 @@ void Wire::Progress() {
     while (PGnotify* notify = PQnotifies(connection_)) PQfreemem(notify);
   } while (!finished && PQstatus(connection_) == CONNECTION_OK && Decrypted());
   if (!finished && call_ != Call::None && PQstatus(connection_) == CONNECTION_OK) {
+    bool sending = stage_ == Stage::CopyInData;
     Send();
-    if (PQstatus(connection_) == CONNECTION_BAD) finished = Receive();
+    // The server's answer may have been read already while data was still going out (an error in an early row).
+    if ((sending && stage_ == Stage::Results) || PQstatus(connection_) == CONNECTION_BAD) finished = Receive();
   }
   bool stops = stopped_ && !stopped_before && !finished;
   Settle(finished);
@@ -258,7 +260,7 @@ void Wire::Settle(bool finished) {
   std::string message;
   if (lost) {
     if (error_ != nullptr) message = Trimmed(PQresultErrorMessage(error_));
-    if (message.empty() && !notices.empty()) message = notices.back();
+    if (message.empty()) message = notices.empty() ? last_words_ : notices.back();
     if (message.empty()) message = Trimmed(PQerrorMessage(connection_));
     Close();
   } else {
@@ -274,6 +276,8 @@ void Wire::Settle(bool finished) {
     bool more = PQflush(connection_) == 1 || stage_ == Stage::CopyInData;
     Watch(UV_READABLE | (call_ != Call::None && more ? UV_WRITABLE : 0));
   }
+  // What a server says to an idle client comes as a notice, and its end in a later turn.
+  if (call_ == Call::None && !notices.empty()) last_words_ = notices.back();
   for (const std::string& notice : notices) events_->Notice(notice);
   if (lost) return events_->Lost(message);
   if (finished && phase_ == Phase::Ready) events_->Done();
@@ -284,6 +288,7 @@ void Wire::Clear() {
   if (error_ != nullptr) PQclear(error_);
   result_ = error_ = nullptr;
   misuse_.clear();
+  last_words_.clear();
   sink_ = nullptr;
   source_ = nullptr;
   stage_ = Stage::Results;

@@ -127,6 +127,7 @@ class Wire {
   PGresult* error_ = nullptr;
   std::string misuse_;
   std::vector<std::string> notices_;
+  std::string last_words_;
 };
 
 }  // namespace pem

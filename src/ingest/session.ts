@@ -1,0 +1,242 @@
+/**
+ * An ingester's life on one set of connections: the loop over the inbox, and the house-keeping beside it (knowledge,
+ * figures, rotation of the inbox, trimming). Ends with an error when a connection is lost; main.ts opens the next one.
+ *
+ * The pause between cycles is 20 to 50 ms, twice the last cycle's time in between, and none while reads come back full.
+ */
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type BatchInfo, connect, type PgConn, verifyBatches } from '../../native/index.js';
+import { errorCode } from '../base/errors.js';
+import { Stages } from './apply.js';
+import type { Counters } from './counters.js';
+import { Cycle } from './cycle.js';
+import { Inbox, readBytes } from './inbox.js';
+import { type Knowledge, readKnowledge } from './knowledge.js';
+import { arrayText } from './latest.js';
+import type { IngesterOptions } from './main.js';
+import type { PushLinks } from './push.js';
+import { trim } from './quarantine.js';
+import { retryHeld } from './retry.js';
+import type { InboxBatch } from './screening.js';
+
+const connectTimeoutMs = 5000;
+const shortestPauseMs = 20;
+const longestPauseMs = 50;
+const rotateMs = 200;
+const housekeepingMs = 1000;
+const trimMs = 60_000;
+/** Rows of another ingester's share that lie longer are taken over. */
+const staleMs = 1500;
+/** Batches that end the process this often are set aside unread. */
+const mostTries = 3;
+
+interface Chunk {
+  readonly batches: readonly InboxBatch[];
+  readonly infos: readonly BatchInfo[];
+  readonly full: boolean;
+}
+
+export class Session {
+  private readonly inbox: Inbox;
+  private readonly cycle: Cycle;
+  private share = { index: 0, of: 1 };
+  private waiting = { batches: 0, bytes: 0 };
+  private stopping = false;
+  private failure: unknown;
+  private lastCycleMs = 0;
+  private retriedFor = '';
+  private lastTrim = performance.now();
+
+  private constructor(
+    private readonly options: IngesterOptions,
+    private readonly counters: Counters,
+    private readonly push: PushLinks,
+    private readonly reader: PgConn,
+    private readonly writer: PgConn,
+    private readonly control: PgConn,
+    knowledge: Knowledge,
+    /** The process before this one did not end cleanly. */
+    private readonly cautious: boolean,
+  ) {
+    this.inbox = new Inbox(reader);
+    this.cycle = new Cycle(writer, control, this.inbox, new Stages(), knowledge, counters, push, options.log);
+  }
+
+  /** Opens the connections; `first`: this process has not run before. */
+  static async open(
+    options: IngesterOptions,
+    counters: Counters,
+    push: PushLinks,
+    first: boolean,
+  ): Promise<Session> {
+    const opened: PgConn[] = [];
+    const open = async (): Promise<PgConn> => {
+      const connection = await connect({
+        params: { ...options.db, application_name: `pem ingest ${options.name}` },
+        timeoutMs: connectTimeoutMs,
+      });
+      opened.push(connection);
+      await connection.query(
+        "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off",
+      );
+      return connection;
+    };
+    try {
+      const [reader, writer, control] = [await open(), await open(), await open()];
+      const knowledge = await readKnowledge(control);
+      const { rows } = await control.query('SELECT pid FROM pem.ingester WHERE name = $1', [options.name]);
+      const cautious = first && rows.length > 0;
+      const session = new Session(options, counters, push, reader, writer, control, knowledge, cautious);
+      await session.report();
+      await session.inbox.survey(session.share, 0, true);
+      options.log.info({ host: hostname(), cautious, probes: knowledge.probes.size }, 'ingesting');
+      return session;
+    } catch (error) {
+      for (const connection of opened) connection.close();
+      throw error;
+    }
+  }
+
+  stop(): void {
+    this.stopping = true;
+  }
+
+  close(): void {
+    for (const connection of [this.reader, this.writer, this.control]) connection.close();
+  }
+
+  /** Runs until `stop` (resolves) or an error. */
+  async run(): Promise<void> {
+    const house = this.keepHouse().catch((error: unknown) => {
+      this.failure = error;
+    });
+    try {
+      if (this.cautious) await this.oneByOne();
+      await this.loop();
+    } finally {
+      this.stopping = true;
+      await house;
+    }
+    if (this.failure !== undefined) throw this.failure;
+    await this.control.query('DELETE FROM pem.ingester WHERE name = $1 AND pid = $2::int', [
+      this.options.name,
+      String(process.pid),
+    ]);
+  }
+
+  private async fetch(): Promise<Chunk> {
+    const batches = await this.inbox.read(this.share);
+    const infos = await verifyBatches(batches.map((batch) => batch.bytes));
+    const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0);
+    return { batches, infos, full: bytes >= readBytes };
+  }
+
+  private async loop(): Promise<void> {
+    let ahead: Promise<Chunk> | undefined;
+    while (!this.stopping) {
+      if (this.failure !== undefined) throw this.failure;
+      const chunk = await (ahead ?? this.fetch());
+      ahead = undefined;
+      if (chunk.full) {
+        ahead = this.fetch();
+        ahead.catch(() => undefined); // thrown where it is awaited
+      }
+      if (chunk.batches.length > 0) {
+        const before = performance.now();
+        await this.cycle.run(chunk.batches, chunk.infos);
+        this.lastCycleMs = performance.now() - before;
+      }
+      await this.retry();
+      if (!chunk.full) {
+        await sleep(Math.min(Math.max(2 * this.lastCycleMs, shortestPauseMs), longestPauseMs));
+      }
+    }
+    await ahead?.catch(() => undefined);
+  }
+
+  /** What was set aside for want of knowledge, whenever there is new knowledge. */
+  private async retry(): Promise<void> {
+    const { knowledge } = this.cycle;
+    if (this.retriedFor === knowledge.fingerprint) return;
+    this.retriedFor = knowledge.fingerprint;
+    const committed = await retryHeld(
+      this.writer,
+      knowledge,
+      this.cycle.stages,
+      BigInt(Date.now()) * 1000n,
+      (placed) => this.cycle.ensurePartitions(placed.map((item) => item.block)),
+    );
+    if (committed.length === 0) return;
+    this.counters.retried += committed.length;
+    this.options.log.info({ blocks: committed.length }, 'blocks taken out of quarantine');
+    this.push.publish(committed);
+  }
+
+  /** The first batches after an end that was not clean (main.ts, rule 4). */
+  private async oneByOne(): Promise<void> {
+    const batches = await this.inbox.read(this.share);
+    for (const [index, batch] of batches.entries()) {
+      if (this.stopping) return this.inbox.giveBack(batches.slice(index), 0);
+      const { rows } = await this.control.query(
+        `INSERT INTO pem.ingest_suspect AS s (inbox_id, tries) VALUES ($1::bigint, 1)
+         ON CONFLICT (inbox_id) DO UPDATE SET tries = s.tries + 1 RETURNING tries`,
+        [String(batch.inboxId)],
+      );
+      if (Number(rows[0]?.tries) > mostTries) {
+        await this.cycle.refuse(batch, {
+          code: 'ingester_crashed',
+          reason: `the ingester ended ${mostTries} times while it worked on this batch`,
+        });
+      } else {
+        await this.cycle.run([batch], await verifyBatches([batch.bytes]));
+      }
+    }
+    await this.control.query('DELETE FROM pem.ingest_suspect WHERE inbox_id = ANY ($1::bigint[])', [
+      arrayText(batches.map((batch) => batch.inboxId)),
+    ]);
+  }
+
+  private async keepHouse(): Promise<void> {
+    let nextRound = performance.now() + housekeepingMs;
+    while (!this.stopping) {
+      await sleep(rotateMs);
+      await this.rotate();
+      if (performance.now() < nextRound) continue;
+      nextRound = performance.now() + housekeepingMs;
+      await this.report();
+      this.waiting = await this.inbox.survey(this.share, staleMs, false);
+      await this.cycle.learn();
+      if (performance.now() - this.lastTrim > trimMs) {
+        this.lastTrim = performance.now();
+        await trim(this.control);
+      }
+    }
+  }
+
+  private async rotate(): Promise<void> {
+    try {
+      await this.control.query('SELECT pem_inbox.rotate()');
+    } catch (error) {
+      if (errorCode(error) !== '55P03' && errorCode(error) !== '40P01') throw error;
+    }
+  }
+
+  /** Writes this ingester's row and finds its place among the running ones. */
+  private async report(): Promise<void> {
+    const { rows } = await this.control.query(
+      `WITH mine AS (INSERT INTO pem.ingester AS i (name, pid, started_at, at, info) VALUES ($1, $2::int, $3::timestamptz, clock_timestamp(), $4::jsonb)
+         ON CONFLICT (name) DO UPDATE SET pid = excluded.pid, started_at = excluded.started_at, at = excluded.at, info = excluded.info
+         RETURNING name)
+       SELECT name FROM mine UNION SELECT name FROM pem.ingester WHERE at > clock_timestamp() - interval '4 s' ORDER BY name`,
+      [
+        this.options.name,
+        String(process.pid),
+        this.counters.startedAt.toISOString(),
+        this.counters.report(this.waiting, { connected: this.push.connected, dropped: this.push.dropped }),
+      ],
+    );
+    const names = rows.map((row) => row.name);
+    this.share = { index: Math.max(names.indexOf(this.options.name), 0), of: Math.max(names.length, 1) };
+  }
+}

@@ -105,7 +105,7 @@ function programs(pem: Command): void {
         db: findDatabase(options.db, settings, 'pem_ingest'),
         name: options.name,
         log,
-        ...(pushDirectory === undefined ? {} : { pushDirectory }),
+        ...(pushDirectory === undefined ? {} : { pushSocket: pushDirectory }),
       });
       await untilAsked(running, log);
     });

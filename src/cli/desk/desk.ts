@@ -12,7 +12,7 @@ import { existsSync, mkdirSync, rmSync, unwatchFile, watchFile } from 'node:fs';
 import { join } from 'node:path';
 import { configText, readConfig } from '../../../agent/config.js';
 import { type Conninfo, formatConninfo } from '../../base/conninfo.js';
-import { type Log, openLog } from '../../base/log.js';
+import type { Log } from '../../base/log.js';
 import { authorityFiles, writeWhole } from '../../pki/authority.js';
 import { createToken } from '../../schema/users.js';
 import { agentCommand, registerHost } from '../agent.js';

@@ -84,6 +84,11 @@ export interface EncodeOptions {
   tombstones?: 'include' | 'skip';
   header?: boolean;
   trailer?: boolean;
+  /**
+   * Memory to use again: when the stream (and 32 bytes more) fits, it is written there and a view of it is returned.
+   * The first touch of fresh memory costs more than the conversion. The caller is done with what was there before.
+   */
+  into?: Buffer;
 }
 
 export interface BatchEnvelope {
@@ -137,7 +142,7 @@ interface Addon {
     pieces: readonly Buffer[],
     limits?: BlockLimits,
   ): BlockResult;
-  blocksToPgcopy(blocks: readonly Buffer[], options: EncodeOptions): Promise<Buffer>;
+  blocksToPgcopy(blocks: readonly Buffer[], options: EncodeOptions): Promise<Buffer | number>;
   encodeBatch(
     agentId: number,
     boot: Buffer,
@@ -210,7 +215,10 @@ export function pgcopyToBlock(
  * again (nothing is read out of bounds), their values are not: they come from verifyBatches.
  */
 export function blocksToPgcopy(blocks: readonly Buffer[], options: EncodeOptions): Promise<Buffer> {
-  return callAsync(() => addon.blocksToPgcopy(blocks, options));
+  return callAsync(async () => {
+    const made = await addon.blocksToPgcopy(blocks, options);
+    return typeof made === 'number' ? (options.into ?? Buffer.alloc(0)).subarray(0, made) : made;
+  });
 }
 
 /** Envelope, checksum and blocks as the bytes of one batch. Throws codec_limit above 4 MiB. */

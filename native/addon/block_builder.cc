@@ -102,6 +102,7 @@ bool BlockBuilder::consume(const uint8_t *p, size_t n, size_t *used) {
 
 // Takes in a window of rows without NULLs at p; answers the bytes taken, 0 when the rows there are not such.
 size_t BlockBuilder::fast_rows(const uint8_t *p, size_t n) {
+  const size_t fed = n;
   const uint16_t fields = static_cast<uint16_t>(columns_.size());
   uint32_t pos[kWindow];
   uint32_t count = 0;
@@ -129,6 +130,7 @@ size_t BlockBuilder::fast_rows(const uint8_t *p, size_t n) {
     at = end;
   }
   if (count == 0) return 0;
+  reserve_for(p, at, count, fed);
 
   const uint32_t cut_values = cut_values_, bad_text = bad_text_;
   uint32_t cursor[kWindow];
@@ -156,6 +158,23 @@ size_t BlockBuilder::fast_rows(const uint8_t *p, size_t n) {
   for (Column &column : columns_)
     if (column.nulls.size() != 0) column.nulls.append_zeros((rows_ + 7) / 8 - column.nulls.size());
   return at;
+}
+
+// Room for all rows that `fed` bytes like these hold, so that columns do not grow step by step.
+void BlockBuilder::reserve_for(const uint8_t *p, size_t window, uint32_t count, size_t fed) {
+  if (fed < 4 * window || columns_[0].offsets.size() + columns_[0].fixed.size() > 8) return;
+  const size_t rows = std::min<size_t>(fed / window * count + count, limits_.max_rows);
+  size_t at = 2;
+  for (Column &column : columns_) {
+    const size_t length = column.width != 0 ? column.width : pgc_get32(p + at);
+    at += 4 + length;
+    if (column.width != 0) {
+      column.fixed.reserve_more(rows * column.width);
+    } else {
+      column.offsets.reserve_more(rows * 4);
+      column.bytes.reserve_more(std::min(rows * length, fed));
+    }
+  }
 }
 
 // One column of a window. False: the window is not as supposed, or a value needs the slow way.

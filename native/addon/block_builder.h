@@ -48,6 +48,7 @@ class BlockBuilder {
 
   bool consume(const uint8_t *p, size_t n, size_t *used);
   size_t fast_rows(const uint8_t *p, size_t n);
+  void reserve_for(const uint8_t *p, size_t window, uint32_t count, size_t fed);
   bool fast_column(Column *column, const uint8_t *p, size_t n, uint32_t *pos, uint32_t *shift, uint32_t count);
   bool slow_row(const uint8_t *p);
   bool append_value(Column *column, size_t index, const uint8_t *p, size_t n);

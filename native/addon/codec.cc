@@ -220,10 +220,19 @@ Napi::Value BlocksToPgcopy(const Napi::CallbackInfo &info) {
   request->tombstones = !tombstones.IsString() || tombstones.As<Napi::String>().Utf8Value() != "skip";
   request->header = ReadFlag(options, "header", true);
   request->trailer = ReadFlag(options, "trailer", true);
+  Piece into = {nullptr, 0};
+  Napi::Value target = options.Get("into");
+  if (target.IsBuffer()) {
+    into = {target.As<Napi::Buffer<uint8_t>>().Data(), target.As<Napi::Buffer<uint8_t>>().Length()};
+    keep.Set(keep.Length(), target);
+  } else if (!target.IsUndefined()) {
+    return ThrowArgument(env, "into must be a Buffer");
+  }
   auto out = std::make_shared<Bytes>();
+  auto size = std::make_shared<size_t>(0);
   return Job::Start(
       env, keep,
-      [blocks, request, out](CodecError *error) {
+      [blocks, request, into, out, size](CodecError *error) {
         std::vector<AlignedBlock> aligned;
         std::vector<BlockView> views(blocks.size());
         aligned.reserve(blocks.size());
@@ -233,9 +242,13 @@ Napi::Value BlocksToPgcopy(const Napi::CallbackInfo &info) {
           error->message = "block " + std::to_string(i) + ": " + error->message;
           return false;
         }
-        return encode_blocks(views, *request, out.get(), error);
+        return encode_blocks(views, *request, const_cast<uint8_t *>(into.data), into.size, out.get(), size.get(), error);
       },
-      [out](Napi::Env e, Napi::Array) { return ToBuffer(e, std::move(*out)); });
+      // A number: that many bytes are in `into`.
+      [out, size](Napi::Env e, Napi::Array) -> Napi::Value {
+        if (out->size() == 0) return Napi::Number::New(e, static_cast<double>(*size));
+        return ToBuffer(e, std::move(*out), *size);
+      });
 }
 
 // (agentId, boot as 16 bytes, seq, createdAtUs, blocks) -> batch

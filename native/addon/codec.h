@@ -21,8 +21,8 @@ bool ReadLimits(Napi::Value value, BlockLimits *limits);
 
 // An Error object with .code; for rejecting promises and for throwing.
 Napi::Error MakeError(Napi::Env env, const CodecError &error);
-// A Buffer over the bytes, no copy.
-Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes);
+// A Buffer over the bytes, or the first `size` of them; no copy.
+Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes, size_t size = SIZE_MAX);
 // {block, rows, cutValues, badText}; `block` is what builder.finish() gave.
 Napi::Value ToBlockResult(Napi::Env env, const BlockBuilder &builder, Bytes &&block);
 

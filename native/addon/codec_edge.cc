@@ -1,4 +1,5 @@
 // Arguments and results of the codec; see codec.h.
+#include <algorithm>
 #include <cmath>
 
 #include "codec.h"
@@ -105,9 +106,9 @@ Napi::Error MakeError(Napi::Env env, const CodecError &error) {
   return made;
 }
 
-Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes) {
+Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes, size_t size) {
   uint8_t *data = bytes.data();
-  const size_t size = bytes.size();
+  size = std::min(size, bytes.size());
   if (size == 0) return Napi::Buffer<uint8_t>::New(env, 0);
   uint8_t *memory = bytes.release();
   return Napi::Buffer<uint8_t>::New(

@@ -1,6 +1,8 @@
 // The pool behind blocks and streams; see memory.h. A piece begins with a hidden line that says its size.
 #include "memory.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -11,10 +13,16 @@ namespace {
 
 constexpr size_t kLine = 64;
 constexpr size_t kPooled = 64u << 10;  // smaller pieces are malloc's business
+constexpr size_t kHugePage = 2u << 20;  // pieces of several of these ask for huge pages: fewer first touches
+
+struct Waiting {
+  uint8_t *base;
+  size_t size;
+};
 
 struct Pool {
   std::mutex lock;
-  std::vector<uint8_t *> waiting;  // oldest first
+  std::vector<Waiting> waiting;  // oldest first
   size_t bytes = 0;
 };
 
@@ -43,18 +51,21 @@ uint8_t *pool_take(size_t n, size_t *capacity) {
     std::lock_guard<std::mutex> guard(p.lock);
     size_t best = p.waiting.size();
     for (size_t i = 0; i < p.waiting.size(); i++) {
-      size_t size = piece_size(p.waiting[i]);
-      if (size >= want && size <= 2 * want && (best == p.waiting.size() || size < piece_size(p.waiting[best]))) best = i;
+      const size_t size = p.waiting[i].size;
+      if (size >= want && size <= 2 * want && (best == p.waiting.size() || size < p.waiting[best].size)) best = i;
     }
     if (best < p.waiting.size()) {
-      base = p.waiting[best];
-      p.bytes -= piece_size(base);
+      base = p.waiting[best].base;
+      p.bytes -= p.waiting[best].size;
       p.waiting.erase(p.waiting.begin() + static_cast<std::ptrdiff_t>(best));
     }
   }
   if (base == nullptr) {
-    base = static_cast<uint8_t *>(std::aligned_alloc(kLine, want));
+    const bool huge = want >= 2 * kHugePage;
+    if (huge) want = (want + kHugePage - 1) / kHugePage * kHugePage;
+    base = static_cast<uint8_t *>(std::aligned_alloc(huge ? kHugePage : kLine, want));
     if (base == nullptr) std::abort();
+    if (huge) (void)madvise(base, want, MADV_HUGEPAGE);  // a wish: without it all is the same, but slower
     piece_size(base) = want;
   }
   *capacity = piece_size(base) - kLine;
@@ -74,11 +85,11 @@ void pool_give(uint8_t *memory) {
     std::lock_guard<std::mutex> guard(p.lock);
     size_t gone = 0;
     while (p.bytes + size > kPoolBytes) {
-      p.bytes -= piece_size(p.waiting[gone]);
-      drop.push_back(p.waiting[gone++]);
+      p.bytes -= p.waiting[gone].size;
+      drop.push_back(p.waiting[gone++].base);
     }
     p.waiting.erase(p.waiting.begin(), p.waiting.begin() + static_cast<std::ptrdiff_t>(gone));
-    p.waiting.push_back(base);
+    p.waiting.push_back({base, size});
     p.bytes += size;
   }
   for (uint8_t *old : drop) std::free(old);

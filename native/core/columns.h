@@ -83,8 +83,10 @@ const char *col_each_element(const uint8_t *p, size_t n, void (*each)(void *stat
 
 /*
  * Writes n values of a fixed-width column as PGCOPY fields (int32 length, value): row i goes to dst + pos[i] + shift.
+ * Behind each field `spare` bytes of its row may be overwritten too: with 4 of them a field is one store.
  */
-void col_scatter(col_type type, const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, uint32_t shift, size_t n);
+void col_scatter(col_type type, const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, uint32_t shift, size_t n,
+                 uint32_t spare);
 
 /* One such field at dst. */
 void col_put_field(col_type type, const uint8_t *fixed, uint8_t *dst);

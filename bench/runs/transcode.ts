@@ -1,0 +1,270 @@
+/**
+ * transcode: how fast PGCOPY becomes blocks and blocks become PGCOPY, verification included, one thread at a time,
+ * beside the road through JSON and beside the flatbuffers npm builder, in one run.
+ *
+ * Rows have 12 columns: timestamptz, int4, int8, a text of 20 characters, 8 metrics (4 int8, 4 float8). They are cut
+ * into blocks of 1,000. A pair measures native and JSON one after the other; figures are medians of the pairs.
+ *
+ * - to block: one PGCOPY stream of all rows in one call (parsing, UTF-8, ranges); beside it one call for each 1,000
+ *   rows, one at a time, which measures the way to another thread and back as well.
+ * - to PGCOPY: batches verified down to each value (checksum too), then all blocks as one stream.
+ * - JSON road: row objects as `pg` gives them -> JSON -> parse -> COPY text. It starts with parsed rows: in its favour.
+ * - npm builder: the same columns through the generated element-wise code.
+ */
+import { Builder } from 'flatbuffers';
+import {
+  type BlockMeta,
+  blocksToPgcopy,
+  type ColumnSpec,
+  encodeBatch,
+  pgcopyToBlock,
+  verifyBatches,
+} from '../../native/index.js';
+import { Block } from '../../src/wire/gen/pem/wire/block.js';
+import { BlockKind } from '../../src/wire/gen/pem/wire/block-kind.js';
+import { Column } from '../../src/wire/gen/pem/wire/column.js';
+import { ColumnType } from '../../src/wire/gen/pem/wire/column-type.js';
+
+export interface Bar {
+  what: string;
+  value: number;
+  bar: number;
+  holds: boolean;
+}
+
+export interface BenchOptions {
+  quick: boolean;
+  progress: (line: string) => void;
+}
+
+const rowsPerBlock = 1000;
+const blocksPerBatch = 32;
+const epochUs = 946684800000000n;
+const startUs = 1_790_000_000_000_000n;
+
+const columns: readonly ColumnSpec[] = [
+  { name: 'at', type: 'timestamptz' },
+  { name: 'id', type: 'int4' },
+  { name: 'oid8', type: 'int8' },
+  { name: 'label', type: 'text' },
+  ...Array.from({ length: 4 }, (_, i): ColumnSpec => ({ name: `count${i}`, type: 'int8' })),
+  ...Array.from({ length: 4 }, (_, i): ColumnSpec => ({ name: `gauge${i}`, type: 'float8' })),
+];
+
+const meta: BlockMeta = {
+  target: 7n,
+  probe: 'bench_transcode',
+  probeVersion: 1,
+  kind: 'full',
+  recordedAtUs: startUs,
+  intervalUs: 1_000_000n,
+};
+
+const label = (row: number) => `pg_stat_table_${String(row).padStart(6, '0')}`;
+const counter = (row: number, i: number) => row * 7919 + i * 1_000_003;
+const gauge = (row: number, i: number) => (row % 1000) / 7 + i;
+
+/** One stream of rows first .. first + count - 1. */
+function makeStream(first: number, count: number): Buffer {
+  const rowBytes = 2 + 12 * 4 + 8 + 4 + 8 + 20 + 8 * 8;
+  const out = Buffer.alloc(19 + count * rowBytes + 2);
+  out.write('PGCOPY\n\xff\r\n\0', 'latin1');
+  let at = 19;
+  const field = (bytes: number) => {
+    out.writeInt32BE(bytes, at);
+    at += 4 + bytes;
+    return at - bytes;
+  };
+  for (let row = first; row < first + count; row++) {
+    out.writeInt16BE(12, at);
+    at += 2;
+    out.writeBigInt64BE(startUs - epochUs + BigInt(row), field(8));
+    out.writeInt32BE(row, field(4));
+    out.writeBigInt64BE(BigInt(row) << 16n, field(8));
+    out.write(label(row), field(20), 'latin1');
+    for (let i = 0; i < 4; i++) out.writeBigInt64BE(BigInt(counter(row, i)), field(8));
+    for (let i = 0; i < 4; i++) out.writeDoubleBE(gauge(row, i), field(8));
+  }
+  out.writeInt16BE(-1, at);
+  return out;
+}
+
+/** The same rows as `pg` hands them over: int8 as text, timestamptz as Date. */
+function makeObjects(count: number): Record<string, unknown>[] {
+  return Array.from({ length: count }, (_, row) => ({
+    at: new Date(Number(startUs / 1000n) + row / 1000),
+    id: row,
+    oid8: String(BigInt(row) << 16n),
+    label: label(row),
+    ...Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`count${i}`, String(counter(row, i))])),
+    ...Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`gauge${i}`, gauge(row, i)])),
+  }));
+}
+
+const special = /[\\\t\n\r]/g;
+const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
+
+/** A batch of row objects by the JSON road; answers the bytes made, so that nothing is left out. */
+function jsonRoad(objects: readonly Record<string, unknown>[]): number {
+  const rows = JSON.parse(JSON.stringify(objects)) as Record<string, unknown>[];
+  let text = '';
+  for (const row of rows) {
+    let line = '';
+    for (const { name } of columns) {
+      const value = row[name];
+      const shown = value === null || value === undefined ? '\\N' : String(value);
+      line += (line === '' ? '' : '\t') + (special.test(shown) ? shown.replace(special, (c) => escapes[c]!) : shown);
+      special.lastIndex = 0;
+    }
+    text += `${line}\n`;
+  }
+  return Buffer.from(text).length;
+}
+
+/** A block through the npm builder's generated, element-wise functions. */
+function npmBuilder(objects: readonly Record<string, unknown>[]): number {
+  const builder = new Builder(1024);
+  const encoder = new TextEncoder();
+  const made = columns.map(({ name, type }) => {
+    const nameAt = builder.createString(name);
+    if (type === 'text') {
+      const texts = objects.map((row) => encoder.encode(String(row[name])));
+      const offsets = [0];
+      for (const text of texts) offsets.push(offsets.at(-1)! + text.length);
+      const bytesAt = Column.createBytesVector(builder, Buffer.concat(texts));
+      const offsetsAt = Column.createOffsetsVector(builder, new Uint32Array(offsets));
+      Column.startColumn(builder);
+      Column.addName(builder, nameAt);
+      Column.addType(builder, ColumnType.Text);
+      Column.addOffsets(builder, offsetsAt);
+      Column.addBytes(builder, bytesAt);
+      return Column.endColumn(builder);
+    }
+    const width = type === 'int4' ? 4 : 8;
+    builder.startVector(1, objects.length * width, 8);
+    for (let i = objects.length - 1; i >= 0; i--) {
+      const value = objects[i]![name];
+      if (type === 'int4') builder.addInt32(value as number);
+      else if (type === 'float8') builder.addFloat64(value as number);
+      else builder.addInt64(value instanceof Date ? BigInt(value.getTime()) * 1000n : BigInt(value as string));
+    }
+    const fixedAt = builder.endVector();
+    Column.startColumn(builder);
+    Column.addName(builder, nameAt);
+    Column.addType(builder, type === 'int4' ? ColumnType.Int4 : ColumnType.Int8);
+    Column.addFixed(builder, fixedAt);
+    return Column.endColumn(builder);
+  });
+  const list = Block.createColumnsVector(builder, made);
+  const probe = builder.createString(meta.probe);
+  Block.startBlock(builder);
+  Block.addProbe(builder, probe);
+  Block.addKind(builder, BlockKind.Full);
+  Block.addRows(builder, objects.length);
+  Block.addColumns(builder, list);
+  builder.finish(Block.endBlock(builder), 'PEMK');
+  return builder.asUint8Array().length;
+}
+
+const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
+
+/** Runs the benchmark; see the head of this file. */
+export async function run(options: BenchOptions): Promise<{ figures: Record<string, number>; bars: Bar[] }> {
+  const blockCount = options.quick ? 100 : 200;
+  const rows = blockCount * rowsPerBlock;
+  const pairs = options.quick ? 7 : 15;
+  const jsonRows = options.quick ? 10_000 : 20_000;
+  options.progress(`${rows} rows in ${blockCount} blocks, ${pairs} pairs`);
+  const streams = Array.from({ length: blockCount }, (_, i) => makeStream(i * rowsPerBlock, rowsPerBlock));
+  const wholeStream = makeStream(0, rows);
+  const objects = makeObjects(jsonRows);
+  const blocks: Buffer[] = [];
+  for (const stream of streams) blocks.push((await pgcopyToBlock(meta, columns, stream)).block);
+  const batches: Buffer[] = [];
+  for (let i = 0; i < blockCount; i += blocksPerBatch) {
+    const envelope = {
+      agentId: 1,
+      boot: '00000000-0000-4000-8000-000000000001',
+      seq: BigInt(i + 1),
+      createdAtUs: startUs,
+    };
+    batches.push(encodeBatch(envelope, blocks.slice(i, i + blocksPerBatch)));
+  }
+
+  // As an ingester does: one buffer serves all its streams.
+  const into = Buffer.alloc(wholeStream.length + 64);
+
+  const toBlock: number[] = [];
+  const toBlockWhole: number[] = [];
+  const toPgcopy: number[] = [];
+  const verify: number[] = [];
+  const json: number[] = [];
+  const builder: number[] = [];
+  const ratios: number[] = [];
+  const seconds = (since: bigint) => Number(process.hrtime.bigint() - since) / 1e9;
+  for (let pair = -1; pair < pairs; pair++) {
+    let from = process.hrtime.bigint();
+    for (const stream of streams) await pgcopyToBlock(meta, columns, stream);
+    const inSeconds = seconds(from);
+
+    from = process.hrtime.bigint();
+    await pgcopyToBlock(meta, columns, wholeStream);
+    const wholeSeconds = seconds(from);
+
+    from = process.hrtime.bigint();
+    const checked = await verifyBatches(batches);
+    const good = checked.flatMap((batch) => batch.blocks.filter((block) => !block.error).map((block) => block.bytes));
+    const verifySeconds = seconds(from);
+    const out = await blocksToPgcopy(good, { columns, prefix: [], into });
+    const outSeconds = seconds(from);
+
+    from = process.hrtime.bigint();
+    jsonRoad(objects);
+    const jsonSeconds = seconds(from);
+
+    from = process.hrtime.bigint();
+    for (let i = 0; i < jsonRows; i += rowsPerBlock) npmBuilder(objects.slice(i, i + rowsPerBlock));
+    const builderSeconds = seconds(from);
+
+    if (pair < 0) {
+      if (!out.equals(wholeStream)) throw new Error('the round trip changed the stream');
+      continue; // warm-up
+    }
+    toBlock.push(rows / inSeconds);
+    toBlockWhole.push(rows / wholeSeconds);
+    toPgcopy.push(rows / outSeconds);
+    verify.push(rows / verifySeconds);
+    json.push(jsonRows / jsonSeconds);
+    builder.push(jsonRows / builderSeconds);
+    ratios.push(rows / (wholeSeconds + outSeconds) / (jsonRows / jsonSeconds));
+    options.progress(
+      `pair ${pair + 1} of ${pairs}: to block ${(toBlockWhole.at(-1)! / 1e6).toFixed(1)} M rows/s, ` +
+        `to PGCOPY ${(toPgcopy.at(-1)! / 1e6).toFixed(1)}, JSON ${(json.at(-1)! / 1e6).toFixed(3)}`,
+    );
+  }
+  const figures = {
+    toBlockOneCallPer1000RowsRowsPerSecond: median(toBlock),
+    toBlockOneStreamRowsPerSecond: median(toBlockWhole),
+    toPgcopyVerifiedRowsPerSecond: median(toPgcopy),
+    verifyRowsPerSecond: median(verify),
+    jsonRoadRowsPerSecond: median(json),
+    npmBuilderRowsPerSecond: median(builder),
+    roundTripTimesJson: median(ratios),
+    rows,
+    pairs,
+  };
+  const bar = (what: string, value: number, least: number): Bar => ({
+    what,
+    value,
+    bar: least,
+    holds: value >= least,
+  });
+  return {
+    figures,
+    bars: [
+      bar('block -> PGCOPY, verified, rows/s', figures.toPgcopyVerifiedRowsPerSecond, 40e6),
+      bar('PGCOPY -> block, rows/s', figures.toBlockOneStreamRowsPerSecond, 15e6),
+      bar('round trip, times the JSON road', figures.roundTripTimesJson, 30),
+    ],
+  };
+}

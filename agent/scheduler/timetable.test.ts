@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { FakeClock, silentLog } from '../../bench/rig/clock.js';
 import { PemError } from '../../src/base/errors.js';
 import { newAgentStats } from '../stats.js';
-import { FakeClock, silentLog } from './fake_clock.js';
 import { type Job, phaseOf, type RunContext, type RunResult, Timetable } from './timetable.js';
 
 const cheap: RunResult = { ms: 1, rows: 2, bytes: 100 };

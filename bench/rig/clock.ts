@@ -4,8 +4,8 @@
  */
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
+import type { Clock } from '../../agent/scheduler/clock.js';
 import type { Log } from '../../src/base/log.js';
-import type { Clock } from './clock.js';
 
 interface Timer {
   readonly atMs: number;

@@ -1,0 +1,54 @@
+/**
+ * The far side of the door for tests: keeps what the measuring side hands over, says when something is lost, and reads
+ * blocks back through a real server, so that what a test compares went the same way as in production.
+ */
+import type { Outbox } from '../../agent/outbox.js';
+import { type BlockInfo, blockInfo, blocksToPgcopy, connect } from '../../native/index.js';
+import type { Cluster } from './cluster.js';
+
+export class KeptOutbox implements Outbox {
+  readonly blocks: { info: BlockInfo; block: Buffer }[] = [];
+  private readonly listeners = new Set<() => void>();
+
+  put(blocks: readonly Buffer[]): void {
+    for (const block of blocks) this.blocks.push({ info: blockInfo(block), block });
+  }
+
+  onLoss(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  lose(): void {
+    for (const listener of this.listeners) listener();
+  }
+
+  /** Everything put since the last call. */
+  take(): { info: BlockInfo; block: Buffer }[] {
+    return this.blocks.splice(0);
+  }
+}
+
+/** A block's rows as text by column name, read back by COPY into a table of a real server. */
+export async function readBlock(cluster: Cluster, block: Buffer): Promise<Record<string, string | null>[]> {
+  const { columns } = blockInfo(block);
+  const connection = await connect({
+    params: {
+      host: cluster.socketDirectory,
+      port: String(cluster.port),
+      user: 'postgres',
+      dbname: 'postgres',
+    },
+    timeoutMs: 10_000,
+  });
+  try {
+    const list = columns.map((column) => `"${column.name}" ${column.type}`).join(', ');
+    await connection.query(`CREATE TEMP TABLE got (${list})`);
+    await connection.copyIn('COPY got FROM STDIN (FORMAT binary)', [
+      await blocksToPgcopy([block], { columns, prefix: [] }),
+    ]);
+    return (await connection.query('SELECT * FROM got')).rows;
+  } finally {
+    connection.close();
+  }
+}

@@ -95,6 +95,20 @@ export interface AgentConfig {
   readonly master: Conninfo | null;
 }
 
+/** What a configuration is that says nothing: also the base of those that tests put together. */
+export const configDefaults = {
+  spool: { maxBytes: 512 * 1024 * 1024, maxAgeMs: 72 * 3_600_000, syncAfterMs: 3_000 },
+  tuning: {
+    syncMs: 1_000,
+    batchWindowMs: 15,
+    serverConnectsPerMinute: 60,
+    serverAuthenticationTimeoutMs: 60_000,
+  },
+  serverPassfile: null,
+  switches: { allowBatchTasks: false, allowServerRestart: false, master: false },
+  master: null,
+} as const;
+
 /** Refuses a file that its group or others may read. @throws PemError file_exposed | config_missing */
 export function checkPrivate(file: string): void {
   let mode: number;
@@ -136,6 +150,7 @@ export function readConfig(file: string): AgentConfig {
       'operator',
     );
   }
+  const otherwise = configDefaults;
   const folder = dirname(resolve(file));
   const keyFile = join(folder, 'agent.key');
   const conninfo: Conninfo = {
@@ -161,21 +176,25 @@ export function readConfig(file: string): AgentConfig {
     pem: conninfo,
     spool: {
       folder: resolve(folder, spool.folder ?? 'spool'),
-      maxBytes: spool.max_bytes ?? 512 * 1024 * 1024,
-      maxAgeMs: (spool.max_age_hours ?? 72) * 3_600_000,
-      syncAfterMs: spool.sync_after_ms ?? 3_000,
+      maxBytes: spool.max_bytes ?? otherwise.spool.maxBytes,
+      maxAgeMs:
+        spool.max_age_hours === undefined ? otherwise.spool.maxAgeMs : spool.max_age_hours * 3_600_000,
+      syncAfterMs: spool.sync_after_ms ?? otherwise.spool.syncAfterMs,
     },
     tuning: {
-      syncMs: tuning.sync_ms ?? 1_000,
-      batchWindowMs: tuning.batch_window_ms ?? 15,
-      serverConnectsPerMinute: tuning.server_connects_per_minute ?? 60,
-      serverAuthenticationTimeoutMs: (tuning.server_authentication_timeout_s ?? 60) * 1_000,
+      syncMs: tuning.sync_ms ?? otherwise.tuning.syncMs,
+      batchWindowMs: tuning.batch_window_ms ?? otherwise.tuning.batchWindowMs,
+      serverConnectsPerMinute: tuning.server_connects_per_minute ?? otherwise.tuning.serverConnectsPerMinute,
+      serverAuthenticationTimeoutMs:
+        tuning.server_authentication_timeout_s === undefined
+          ? otherwise.tuning.serverAuthenticationTimeoutMs
+          : tuning.server_authentication_timeout_s * 1_000,
     },
     serverPassfile: servers.passfile === undefined ? null : resolve(folder, servers.passfile),
     switches: {
-      allowBatchTasks: switches.allow_batch_tasks ?? false,
-      allowServerRestart: switches.allow_server_restart ?? false,
-      master: switches.master ?? false,
+      allowBatchTasks: switches.allow_batch_tasks ?? otherwise.switches.allowBatchTasks,
+      allowServerRestart: switches.allow_server_restart ?? otherwise.switches.allowServerRestart,
+      master: switches.master ?? otherwise.switches.master,
     },
     master: switches.master === true && master !== undefined ? parseConninfo(master.conninfo) : null,
   };

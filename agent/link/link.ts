@@ -5,7 +5,7 @@
  * States. *Connecting*: one attempt at a time, each with a time limit. *Greeting*: connected, the first pem.sync() announces
  * the boots and reads what PEM has; ship has nothing yet. *Up*: ship has the connection; pem.sync() runs once a second
  * behind whatever COPY is under way. *Backing off*: the connection failed or ended; the next attempt waits 0.25 s, doubled
- * up to 30 s, spread at random so that a fleet does not come back as one. A session that was up for a while starts again at
+ * up to 15 s, spread at random so that a fleet does not come back as one. A session that was up for a while starts again at
  * the shortest wait. stop() leads out of each of them.
  *
  * 1. At most one connection is open. The second of the role's limit is for the moment when the server has not noticed yet
@@ -72,9 +72,9 @@ const connectTimeoutMs = 10_000;
 const syncTimeoutMs = 10_000;
 const hungrySyncMs = 200;
 const shortestBackoffMs = 250;
-const longestBackoffMs = 30_000;
+const longestBackoffMs = 15_000;
 /** A session this long counts as good: the next failure starts at the shortest wait again. */
-const goodSessionMs = 10_000;
+const goodSessionMs = 2_000;
 const renewEveryMs = 3_600_000;
 
 export class Link {

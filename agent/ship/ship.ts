@@ -58,7 +58,7 @@ export interface ShipCounts {
 const copySql = 'COPY pem.inbox (batch) FROM STDIN (FORMAT binary)';
 const copyHeader = Buffer.concat([Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), Buffer.alloc(8)]);
 const copyTrailer = Buffer.from([0xff, 0xff]);
-const copyTimeoutMs = 20_000;
+const copyTimeoutMs = 15_000;
 const largestCopyBytes = 1024 * 1024;
 const smallestShareBytes = 64 * 1024;
 const shareMs = 20;

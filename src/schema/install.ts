@@ -135,14 +135,8 @@ export interface InstallResult {
   readonly openDatabases: readonly string[];
 }
 
-/**
- * Everything on an existing, empty or older database: roles, privileges, migrations, catalogue. Repeatable.
- * @param superuserClient connected to PEM's database as a superuser
- */
-export async function installSchema(
-  superuserClient: ClientBase,
-  options: InstallOptions,
-): Promise<InstallResult> {
+/** The part of `installSchema` that needs a superuser: roles, what PUBLIC loses, the doors to CREATEROLE. */
+export async function installRoles(superuserClient: ClientBase): Promise<void> {
   const version = await superuserClient.query<{ num: number }>(
     `SELECT current_setting('server_version_num')::int AS num`,
   );
@@ -153,6 +147,17 @@ export async function installSchema(
     await superuserClient.query(readFileSync(join(folder, 'cluster.sql'), 'utf8'));
     await superuserClient.query(readFileSync(join(folder, 'registrar.sql'), 'utf8'));
   });
+}
+
+/**
+ * Everything on an existing, empty or older database: roles, privileges, migrations, catalogue. Repeatable.
+ * @param superuserClient connected to PEM's database as a superuser
+ */
+export async function installSchema(
+  superuserClient: ClientBase,
+  options: InstallOptions,
+): Promise<InstallResult> {
+  await installRoles(superuserClient);
   const ran = await migrate(superuserClient);
   const changed = await syncCatalogue(superuserClient, options.probes);
   const open = await superuserClient.query<{ datname: string }>(

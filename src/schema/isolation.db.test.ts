@@ -197,6 +197,7 @@ test('every such table outside the inbox and the partitions has row-level securi
      WHERE n.nspname IN ('pem', 'pemdata', 'pemhistory') AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity ORDER BY 1`);
   expect(rows.map((row) => row.name)).toEqual([
     'pem.config',
+    'pem.ingest_suspect',
     'pem.ingester',
     'pem.migration',
     'pem.one_time_link',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Pem, startPem } from '../../bench/rig/pem.js';
+import { scramVerifier } from './scram.js';
 import { createToken, type Token } from './users.js';
 
 const csr = '-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n';
@@ -267,3 +268,16 @@ test('a disabled user is out at once', async () => {
   await ended;
   await expect(pem.userClient('zoe', password)).rejects.toMatchObject({ code: '28000' });
 });
+
+test.each(['pencil', 'mit Umläuten und \u{1F511}', ' spaces '])(
+  'our SCRAM verifier is the one PostgreSQL makes: %s',
+  async (password) => {
+    await pem.query(`SET password_encryption = 'scram-sha-256'; CREATE ROLE sample PASSWORD '${password}'`);
+    const { rows } = await pem.query(`SELECT rolpassword FROM pg_authid WHERE rolname = 'sample'`);
+    await pem.query('DROP ROLE sample');
+    const theirs: string = rows[0].rolpassword;
+    const salt = Buffer.from(/:([^$]+)\$/.exec(theirs)?.[1] ?? '', 'base64');
+    expect(scramVerifier(password, salt)).toBe(theirs);
+    expect(scramVerifier(password)).not.toBe(theirs);
+  },
+);

@@ -109,7 +109,8 @@ END $$;
 
 -- Empties at most one finished slot, then moves the hint when the active slot is large or old enough. Several ingesters
 -- may call it; one works, the others learn {"busy": true}. Also ends sessions of agents that hold a slot hostage.
-CREATE FUNCTION pem_inbox.rotate(largest_bytes bigint DEFAULT 33554432, oldest interval DEFAULT '2 s') RETURNS jsonb
+CREATE FUNCTION pem_inbox.rotate(largest_bytes bigint DEFAULT 33554432, oldest interval DEFAULT '2 s',
+  hostage interval DEFAULT '30 s') RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
   state pem_inbox.state;
@@ -160,11 +161,11 @@ BEGIN
   IF done ?| ARRAY['locked', 'active', 'full'] THEN
     SELECT count(pg_terminate_backend(s.pid)) > 0 INTO held
       FROM pg_stat_activity s JOIN pem.agent a ON a.role = s.usename
-     WHERE s.xact_start < clock_timestamp() - interval '30 s' OR NOT a.active;
+     WHERE s.xact_start < clock_timestamp() - hostage OR NOT a.active;
     IF held THEN
       done := done || '{"ended": true}';
     END IF;
   END IF;
   RETURN done;
 END $$;
-GRANT EXECUTE ON FUNCTION pem_inbox.rotate(bigint, interval) TO pem_ingest;
+GRANT EXECUTE ON FUNCTION pem_inbox.rotate(bigint, interval, interval) TO pem_ingest;

@@ -124,17 +124,16 @@ export async function makePartition(
     if ((await removePartition(session, probe, name)) === 'busy') return 'busy';
   }
   try {
-    await session.query('BEGIN');
+    // One message, so one implicit transaction: callers share the connection, and a statement of theirs that came between
+    // BEGIN and COMMIT would run in the other role, or abort the two statements unseen.
     await session.query(
       `${lockTimeout}; SET LOCAL ROLE pem_history;
        CREATE TABLE ${child} (LIKE ${parent} INCLUDING ALL);
        ALTER TABLE ${parent} ATTACH PARTITION ${child}
          FOR VALUES FROM ('${boundText(bounds.fromUs)}') TO ('${boundText(bounds.toUs)}')`,
     );
-    await session.query('COMMIT');
     return 'made';
   } catch (error) {
-    await session.query('ROLLBACK').catch(() => undefined);
     if (madeCodes.has(codeOf(error))) return 'there';
     if (busyCodes.has(codeOf(error))) return 'busy';
     throw error;

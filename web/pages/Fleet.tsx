@@ -20,7 +20,7 @@ import { formatAgo, formatValue, formatVersion } from '../ui/format.js';
 import { Meter } from '../ui/Meter.js';
 import { Panel } from '../ui/Panel.js';
 import { Sparkline } from '../ui/Sparkline.js';
-import { StatusBadge } from '../ui/StatusBadge.js';
+import { StatusBadge, statusMarks } from '../ui/StatusBadge.js';
 
 function Tile({ title, list }: { title: string; list: readonly { status: Status }[] }) {
   const count = (status: Status): number => list.filter((entry) => entry.status === status).length;
@@ -29,9 +29,11 @@ function Tile({ title, list }: { title: string; list: readonly { status: Status 
       <h2>{title}</h2>
       <p class="big">{list.length}</p>
       <p>
-        <span class="status up">● {count('up')} up</span>{' '}
-        <span class="status down">▲ {count('down')} down</span>{' '}
-        <span class="status unknown">○ {count('unknown')} unknown</span>
+        {(['up', 'down', 'unknown'] as const).map((status) => (
+          <span key={status} class={`status ${count(status) === 0 ? 'none' : status}`}>
+            {statusMarks[status]} {count(status)} {status}
+          </span>
+        ))}
       </p>
     </div>
   );

@@ -57,6 +57,8 @@ const units: Readonly<Record<string, string>> = {
   cycleMs: 'ms',
   bytes: 'bytes',
   inbox_bytes: 'bytes',
+  cpu_us: 'us',
+  lag_us: 'us',
 };
 
 function Figures({ figures }: { figures: Readonly<Record<string, unknown>> }) {

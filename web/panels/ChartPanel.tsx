@@ -5,6 +5,7 @@
 import { Chart, type ChartSeries } from '../chart/Chart.js';
 import { alignSeries, type SampleSet, type SeriesRequest } from '../store/samples.js';
 import { useProbeSamples } from '../store/useProbeSamples.js';
+import { axisNoun } from '../ui/format.js';
 import { Panel } from '../ui/Panel.js';
 
 export interface PlottedSeries extends ChartSeries, SeriesRequest {}
@@ -30,7 +31,7 @@ export function ChartPanel(props: ChartPanelProps) {
   return (
     <Panel
       title={props.title}
-      note={props.note}
+      note={[axisNoun(props.unit), props.note].filter((part) => part !== undefined).join(' · ') || undefined}
       error={empty ? undefined : state.error}
       truncated={state.truncated}
     >

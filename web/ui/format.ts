@@ -51,6 +51,31 @@ export function formatValue(value: number | null | undefined, unit: string): str
   }
 }
 
+const measures = new Set(['bytes', 'percent', 'us', 'ms', 's']);
+
+/** The same for an axis: units of measure stay, nouns ("rows/s") stand once beside the title instead of at each line. */
+export function formatAxis(value: number, unit: string): string {
+  const base = unit.endsWith('/s') ? unit.slice(0, -2) : unit;
+  return formatValue(value, measures.has(base) ? unit : '');
+}
+
+/** What stands beside a chart's title: the noun its axis leaves out. */
+export function axisNoun(unit: string): string | undefined {
+  const base = unit.endsWith('/s') ? unit.slice(0, -2) : unit;
+  return measures.has(base) || base === '' ? undefined : unit;
+}
+
+/** Clock time for an axis: seconds only where lines are closer than a minute, the day where the span is longer than one. */
+export function formatClock(seconds: number, stepS: number, spanS: number): string {
+  const at = new Date(seconds * 1000);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  if (stepS < 60) return `${clock}:${two(at.getSeconds())}`;
+  if (spanS <= 86_400) return clock;
+  const day = at.toLocaleDateString(undefined, { day: 'numeric', month: 'short' });
+  return stepS >= 86_400 ? day : `${day} ${clock}`;
+}
+
 /** A length of time given in milliseconds. */
 export function formatMs(ms: number): string {
   const size = Math.abs(ms);

@@ -287,7 +287,7 @@ export class FakeIngester {
       boot,
     ]);
     const { rows } = await client.query<{ arrival: string }>(
-      `UPDATE pem.received SET ranges = ranges + int8multirange(int8range($3, $3 + 1))
+      `UPDATE pem.received SET ranges = ranges + int8multirange(int8range($3::int8, $3::int8 + 1))
         WHERE agent_id = $1 AND boot = $2 RETURNING arrival`,
       [agent, boot, String(seq)],
     );
@@ -296,7 +296,7 @@ export class FakeIngester {
       for (const { sql, values } of block.apply) await client.query(sql, [...values]);
       await client.query(
         `INSERT INTO pem.probe_state AS s (target_id, probe, scope, recorded_at, arrival, seq, full_arrival, full_seq, rows)
-         VALUES ($1, $2, $3, now(), $4, $5, CASE WHEN $6 THEN $4::int8 END, CASE WHEN $6 THEN $5::int8 END, 1)
+         VALUES ($1, $2, $3, now(), $4::int8, $5::int8, CASE WHEN $6 THEN $4::int8 END, CASE WHEN $6 THEN $5::int8 END, 1)
          ON CONFLICT (target_id, probe, scope) DO UPDATE SET recorded_at = now(), arrival = EXCLUDED.arrival,
            seq = EXCLUDED.seq, full_arrival = coalesce(EXCLUDED.full_arrival, s.full_arrival),
            full_seq = coalesce(EXCLUDED.full_seq, s.full_seq)

@@ -109,7 +109,11 @@ export async function runWeb(options: WebOptions): Promise<WebServer> {
     const watch = new Watch(hub, watchSource, log, options.watch);
     const link = new IngestLink(
       options.pushDirectory,
-      { commit: (entries) => hub.commit(entries), lost: (reason) => hub.lost(reason) },
+      {
+        commit: (entries) => hub.commit(entries),
+        lost: (reason) => hub.lost(reason),
+        joined: (name) => hub.joined(name),
+      },
       log,
     );
 

@@ -224,6 +224,12 @@ export class PushHub implements TopicHost {
     this.#later(3000, () => this.#restart());
   }
 
+  /** An ingester begins to hand over: commits before that are in the database alone. */
+  joined(name: string): void {
+    this.#log.info({ ingester: name }, 'an ingester hands over its commits');
+    this.#restart();
+  }
+
   #restart(): void {
     this.#epoch++;
     for (const topic of this.#topics.values()) topic.restart();

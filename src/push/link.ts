@@ -14,6 +14,8 @@ export interface LinkEvents {
   /** Called once per commit. */
   commit(entries: readonly CommitEntry[]): void;
   lost(reason: string): void;
+  /** A link began: what its ingester committed before was not handed over. */
+  joined(name: string): void;
 }
 
 export class IngestLink {
@@ -74,7 +76,10 @@ export class IngestLink {
         reader.push(chunk, (kind, payload) => {
           if (kind === messageKind.commit) this.#events.commit(decodeCommit(payload));
           else if (kind === messageKind.lost) this.#events.lost(`${name} dropped messages`);
-          else if (kind === messageKind.hello) name = payload.toString('utf8', 0, 64);
+          else if (kind === messageKind.hello) {
+            name = payload.toString('utf8', 0, 64);
+            this.#events.joined(name);
+          }
           // Kinds of a newer ingester are skipped.
         });
       } catch (error) {

@@ -12,6 +12,7 @@ import { existsSync, mkdirSync, rmSync, unwatchFile, watchFile } from 'node:fs';
 import { join } from 'node:path';
 import { configText, readConfig } from '../../../agent/config.js';
 import { type Conninfo, formatConninfo } from '../../base/conninfo.js';
+import { PemError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { authorityFiles, writeWhole } from '../../pki/authority.js';
 import { createToken } from '../../schema/users.js';
@@ -22,8 +23,10 @@ import { addServer } from '../operator.js';
 import { writeSecret } from '../secret.js';
 import { clusterProcess, endLeftover, findPrograms, prepareCluster } from './cluster.js';
 import {
+  checkReachable,
   defaultHome,
   type Home,
+  isFree,
   isRoot,
   openHome,
   postgresUser,
@@ -77,6 +80,7 @@ function signalled(): Promise<string> {
 async function asPostgres(directory: string, options: DeskOptions): Promise<number> {
   const user = postgresUser();
   prepareHome(directory, user);
+  checkReachable(directory, user);
   const program = reachableProgram(directory, user);
   const words = ['desk', '--home', directory];
   if (options.port !== undefined) words.push('--port', String(options.port));
@@ -102,6 +106,13 @@ async function bringUp(home: Home, options: DeskOptions, supervisor: Supervisor,
   const authority = await ensureAuthority(home.path('ca'));
   await prepareCluster(home, bin, log);
   await endLeftover(home, log);
+  if (!(await isFree(home.databasePort))) {
+    throw new PemError(
+      'port_taken',
+      `port ${home.databasePort} of PEM's cluster is taken by another program; end that one ("ss -ltnp" names it)`,
+      'operator',
+    );
+  }
   await supervisor.start(clusterProcess(home, bin));
   log.info({ port: home.databasePort, ms: Date.now() - from }, 'PostgreSQL is up');
 

@@ -103,6 +103,18 @@ export function prepareHome(directory: string, user: ServerUser): void {
   }
 }
 
+/** @throws PemError home_unreachable where a folder above the home keeps its owner out */
+export function checkReachable(directory: string, user: ServerUser): void {
+  const identity = { uid: user.uid, gid: user.gid, stdio: 'ignore' as const, cwd: '/' };
+  if (spawnSync('test', ['-x', directory], identity).status !== 0) {
+    throw new PemError(
+      'home_unreachable',
+      `the user ${user.name} cannot enter ${directory}; give another --home, or chmod a+x the folders above it`,
+      'operator',
+    );
+  }
+}
+
 /** node and the program's folder as `user` can run them: in place, or copied to PEM_HOME/program. */
 export interface Program {
   readonly node: string;
@@ -175,7 +187,8 @@ export async function openHome(directory: string, wantedWebPort: number | undefi
     settings = readSettings(file);
   } else {
     settings = {
-      database_port: await freePort(25_432),
+      // Not always the same one: a desk that is down must not lose its port to the next one's start.
+      database_port: await freePort(25_000 + Math.floor(Math.random() * 3_000)),
       web_port: await freePort(wantedWebPort ?? 8790),
       socket_directory: newSocketDirectory(directory),
     };

@@ -9,6 +9,7 @@
  * 3. An operator's mistake is one line with its code and exit 2; a bug ends the process loudly, the watchdog restarts it.
  */
 import { writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { errorCode, errorText, PemError } from '../src/base/errors.js';
 import { openLog } from '../src/base/log.js';
@@ -48,6 +49,7 @@ function measure(config: AgentConfig, worker: Worker): { scheduler(): Scheduler 
       outbox: worker.outbox,
       stats: worker.stats,
       log,
+      stateDirectory: join(config.folder, 'state'),
       gateLimits: {
         connectsPerMinute: config.tuning.serverConnectsPerMinute,
         authenticationTimeoutMs: config.tuning.serverAuthenticationTimeoutMs,
@@ -71,8 +73,7 @@ function run(): void {
     config,
     version: agentVersion(),
     log,
-    servers: () =>
-      (measuring?.scheduler()?.servers() ?? []).map((server) => ({ ...server, systemIdentifier: null })),
+    servers: () => measuring?.scheduler()?.servers() ?? [],
   });
   measuring = measure(config, worker);
   beat();

@@ -12,6 +12,7 @@ import type { ProbeRuntime } from '../../src/wire/config.js';
 import type { Outbox } from '../outbox.js';
 import type { Clock } from '../scheduler/clock.js';
 import type { RunContext } from '../scheduler/timetable.js';
+import type { KnownScopes } from './scopes.js';
 import { maxBlockBytes, splitBlock } from './split.js';
 
 const fullEveryMs = 24 * 3600 * 1000;
@@ -19,7 +20,6 @@ const fullEveryMs = 24 * 3600 * 1000;
 interface Memory {
   readonly state: DeltaState | null;
   readonly shape: string;
-  readonly probe: ProbeRuntime;
   fullAtMs: number;
   /** A loss happened: the next block must be full. */
   full: boolean;
@@ -54,9 +54,11 @@ export class Emitter {
   constructor(
     private readonly outbox: Outbox,
     private readonly clock: Clock,
+    private readonly scopes: KnownScopes,
   ) {
     this.forgetLoss = outbox.onLoss(() => {
       for (const memory of this.memories.values()) memory.full = true;
+      this.scopes.lost();
     });
   }
 
@@ -89,26 +91,24 @@ export class Emitter {
     return blocks.reduce((sum, each) => sum + each.length, 0);
   }
 
-  /** Scopes of a probe for which something was sent and that are not in `present`: says that they are empty. */
-  dropMissing(
-    probe: ProbeRuntime,
-    targetId: number,
-    present: ReadonlySet<string>,
-    context: RunContext,
-  ): void {
-    for (const [name, memory] of this.memories) {
-      if (memory.probe.name !== probe.name) continue;
-      const [target, , scope] = splitName(name);
-      if (target !== String(targetId) || scope === '' || present.has(scope)) continue;
-      this.memories.delete(name);
+  /** These scopes of a probe exist now: says of those that went that they are empty. */
+  dropMissing(probe: ProbeRuntime, targetId: number, present: readonly string[], context: RunContext): void {
+    for (const scope of this.scopes.update(targetId, probe.name, present)) {
+      this.memories.delete(nameOf(targetId, probe.name, scope));
       this.outbox.put([blockFromRows(blockMeta(targetId, probe, context, scope), columnSpecs(probe), [])]);
     }
   }
 
+  /** Begins anew with a target, which may be another server now: full blocks first; what went is still known. */
+  restart(targetId: number): void {
+    for (const name of this.memories.keys())
+      if (name.startsWith(nameOf(targetId, ''))) this.memories.delete(name);
+  }
+
   /** Forgets a target that is no longer monitored. */
   forget(targetId: number): void {
-    for (const name of this.memories.keys())
-      if (splitName(name)[0] === String(targetId)) this.memories.delete(name);
+    this.restart(targetId);
+    this.scopes.forget(targetId);
   }
 
   stop(): void {
@@ -117,7 +117,7 @@ export class Emitter {
   }
 
   private memoryOf(probe: ProbeRuntime, meta: BlockMeta): Memory {
-    const name = [meta.target, probe.name, meta.scope ?? ''].join('\0');
+    const name = nameOf(meta.target, probe.name, meta.scope ?? '');
     const shape = JSON.stringify([probe.version, probe.mode, columnSpecs(probe)]);
     const known = this.memories.get(name);
     if (known !== undefined && known.shape === shape) return known;
@@ -125,7 +125,6 @@ export class Emitter {
     const memory: Memory = {
       state: probe.mode === 'delta' ? new DeltaState(columnSpecs(probe), keys) : null,
       shape,
-      probe,
       fullAtMs: this.clock.monotonicMs(),
       full: true,
     };
@@ -134,7 +133,7 @@ export class Emitter {
   }
 }
 
-function splitName(name: string): [string, string, string] {
-  const [target = '', probe = '', ...scope] = name.split('\0');
-  return [target, probe, scope.join('\0')];
+/** Without probe and scope: what all names of a target begin with. */
+function nameOf(targetId: number | bigint, ...rest: readonly string[]): string {
+  return [targetId, ...rest].join('\0');
 }

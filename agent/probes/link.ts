@@ -69,14 +69,23 @@ function settingsSql(serverVersion: number, statementMs: number): string {
 export class ServerLink {
   /** server_version_num of the last session; 0 before the first. */
   serverVersion = 0;
+  /** Of the first session that could see it. */
+  systemIdentifier: string | null = null;
   private kept: PgConn | null = null;
   private keptQueue: Promise<unknown> = Promise.resolve();
   private readonly visits: Visit[] = [];
   private visiting: PgConn | null = null;
   private visitor: Promise<void> | null = null;
   private closed = false;
+  private readonly closing: Promise<never>;
+  private endWaiting: (error: Error) => void = () => undefined;
 
-  constructor(private readonly options: LinkOptions) {}
+  constructor(private readonly options: LinkOptions) {
+    this.closing = new Promise((_, reject) => {
+      this.endWaiting = reject;
+    });
+    this.closing.catch(() => undefined);
+  }
 
   /** Why the server cannot be reached, '' when it can. */
   get trouble(): string {
@@ -116,6 +125,7 @@ export class ServerLink {
   /** Closes both connections; running and waiting work fails. */
   close(): void {
     this.closed = true;
+    this.endWaiting(noLongerWatched());
     this.kept?.close();
     this.visiting?.close();
   }
@@ -164,8 +174,7 @@ export class ServerLink {
   private async open(database: string | undefined, statementMs: number, mayRefuse = false): Promise<PgConn> {
     const { gate } = this.options;
     gate.check();
-    await gate.turn();
-    if (this.closed) throw new PemError('server_unreachable', 'the agent no longer monitors this server');
+    await Promise.race([gate.turn(), this.closing]);
     gate.check();
     let connection: PgConn;
     this.options.onConnect();
@@ -181,7 +190,7 @@ export class ServerLink {
       throw new PemError('server_unreachable', why, 'outside', { cause: error });
     }
     try {
-      if (this.closed) throw new PemError('server_unreachable', 'the agent no longer monitors this server');
+      if (this.closed) throw noLongerWatched();
       if (connection.serverVersion < oldestSupported)
         throw new PemError(
           'server_version',
@@ -192,6 +201,7 @@ export class ServerLink {
       await this.guard(connection, (fresh) =>
         fresh.query(settingsSql(fresh.serverVersion, statementMs), [], { timeoutMs: linkLimits.connectMs }),
       );
+      this.systemIdentifier ??= await this.guard(connection, identify);
     } catch (error) {
       connection.close();
       throw error;
@@ -215,6 +225,22 @@ export class ServerLink {
         this.options.gate.failed('unanswered', errorText(error));
       throw error;
     }
+  }
+}
+
+function noLongerWatched(): PemError {
+  return new PemError('server_unreachable', 'the agent no longer monitors this server');
+}
+
+/** A managed server may hide it: then the agent does without. */
+async function identify(connection: PgConn): Promise<string | null> {
+  try {
+    const sql = 'SELECT system_identifier FROM pg_control_system()';
+    const { rows } = await connection.query(sql, [], { timeoutMs: linkLimits.connectMs });
+    return rows[0]?.system_identifier ?? null;
+  } catch (error) {
+    if (errorCode(error) === '42501') return null;
+    throw error;
   }
 }
 

@@ -1,11 +1,15 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { FakeClock } from '../../bench/rig/clock.js';
+import { FakeClock, silentLog } from '../../bench/rig/clock.js';
 import { blockFromRows, blockInfo, blocksToPgcopy, connect, PgConn, PgError } from '../../native/index.js';
 import { columnTypes, type ProbeRuntime } from '../../src/wire/config.js';
 import type { Outbox } from '../outbox.js';
 import { blockMeta, columnSpecs, Emitter } from './emit.js';
 import { ConnectGate } from './gate.js';
 import { type Connect, ServerLink } from './link.js';
+import { KnownScopes } from './scopes.js';
 import { cutPgcopy, splitBlock } from './split.js';
 import { checkColumns, copyText, explain, sqlFor, typeOids } from './statement.js';
 
@@ -192,6 +196,25 @@ describe('link', () => {
     expect(server.connects).toEqual(['a', 'b', 'c']);
   });
 
+  test('closing ends what waits for its turn', async () => {
+    const server = new FakeServer();
+    const clock = new FakeClock();
+    const link = new ServerLink({
+      connect: server.connect,
+      clock,
+      gate: new ConnectGate(clock, { connectsPerMinute: 2, authenticationTimeoutMs: 60_000 }),
+      params: (database) => ({ dbname: database ?? 'main' }),
+      onConnect: () => undefined,
+    });
+    const visit = link.visit(['a', 'b', 'c', 'd'], async () => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(server.connects).toEqual(['a', 'b']);
+    link.close();
+    expect([...(await visit).keys()]).toEqual(['c', 'd']);
+    expect(server.open).toBe(0);
+    await expect(link.cluster(async () => 1)).rejects.toMatchObject({ code: 'server_unreachable' });
+  });
+
   test('a server that refuses everything is left in peace after a few tries', async () => {
     const server = new FakeServer();
     const names = Array.from({ length: 50 }, (_, index) => `db${index}`);
@@ -293,10 +316,11 @@ describe('emit', () => {
   const rowsOf = (scope: string, values: readonly string[]) =>
     values.map((value, index) => [scope, index, [value]] as const);
 
-  function rig() {
+  function rig(file: string | null = null) {
     const outbox = new FakeOutbox();
     const clock = new FakeClock();
-    const emitter = new Emitter(outbox, clock);
+    const { log, lines } = silentLog();
+    const emitter = new Emitter(outbox, clock, new KnownScopes(file, log));
     const send = async (scope: string, values: readonly string[], definition = probe): Promise<number> => {
       const meta = blockMeta(5, definition, context, scope);
       return emitter.emit(
@@ -305,7 +329,7 @@ describe('emit', () => {
         blockFromRows(meta, columnSpecs(definition), rowsOf(scope, values)),
       );
     };
-    return { outbox, clock, emitter, send };
+    return { outbox, clock, emitter, send, lines };
   }
 
   test('full first, then changes only, nothing where nothing changed, tombstones for rows that went', async () => {
@@ -340,16 +364,38 @@ describe('emit', () => {
     expect(outbox.take()).toMatchObject([{ kind: 'full', scope: 'a' }]);
   });
 
-  test('a scope that went is said to be empty, once', async () => {
-    const { outbox, emitter, send } = rig();
+  test('a scope that went is said to be empty: once, after a loss again, also when it went while the agent was down', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pem-scopes-'));
+    const file = join(folder, 'scopes.json');
+    const { outbox, emitter, send } = rig(file);
+    emitter.dropMissing(probe, 5, ['a', 'b', 'c'], context);
     await send('a', ['x']);
     await send('b', ['x']);
     outbox.take();
-    emitter.dropMissing(probe, 5, new Set(['a']), context);
-    emitter.dropMissing(probe, 5, new Set(['a']), context);
-    expect(outbox.take()).toEqual([{ kind: 'full', rows: 0, scope: 'b', tombstones: 0 }]);
+    emitter.dropMissing(probe, 5, ['a', 'c'], context);
+    emitter.dropMissing(probe, 5, ['a', 'c'], context);
+    const empty = (scope: string) => ({ kind: 'full', rows: 0, scope, tombstones: 0 });
+    expect(outbox.take()).toEqual([empty('b')]);
+    outbox.lose();
+    emitter.dropMissing(probe, 5, ['a', 'c'], context);
+    expect(outbox.take()).toEqual([empty('b')]);
+    emitter.dropMissing(probe, 5, ['a', 'b', 'c'], context);
     await send('b', ['x']);
     expect(outbox.take()).toMatchObject([{ kind: 'full', rows: 1, scope: 'b' }]);
+
+    const next = rig(file);
+    next.emitter.dropMissing(probe, 5, ['a', 'b'], context);
+    expect(next.outbox.take()).toEqual([empty('c')]);
+    next.emitter.forget(5);
+    const fresh = rig(file);
+    fresh.emitter.dropMissing(probe, 5, [], context);
+    expect(fresh.outbox.take()).toEqual([]);
+    writeFileSync(file, '{"5/sample": ["a"');
+    const damaged = rig(file);
+    damaged.emitter.dropMissing(probe, 5, ['a'], context);
+    expect(damaged.outbox.take()).toEqual([]);
+    expect(damaged.lines.length).toBe(1);
+    rmSync(folder, { recursive: true });
   });
 
   test('a block too large for a batch travels in pieces that say the same in order', async () => {

@@ -43,7 +43,7 @@ export class ServerProbes {
       return tally;
     }
     const databases = await this.link.cluster((connection) => this.databases(connection, tally));
-    this.emitter.dropMissing(probe, this.targetId, new Set(databases), context);
+    this.emitter.dropMissing(probe, this.targetId, databases, context);
     const failures = await this.link.visit(databases, (connection, database) =>
       this.collect(connection, database, probe, context, database, tally),
     );

@@ -3,6 +3,7 @@
  * they change). Out: blocks in the outbox, counts in AgentStats, what is known of each server. Owns the timetable, the
  * collectors and all connections to monitored servers; `stop` ends them all.
  */
+import { join } from 'node:path';
 import { connect as nativeConnect } from '../../native/index.js';
 import type { Conninfo } from '../../src/base/conninfo.js';
 import type { Log } from '../../src/base/log.js';
@@ -14,6 +15,7 @@ import { Emitter } from '../probes/emit.js';
 import { ConnectGate, type GateLimits } from '../probes/gate.js';
 import { type Connect, linkLimits, ServerLink } from '../probes/link.js';
 import { asServerTrouble, ServerProbes } from '../probes/run.js';
+import { KnownScopes } from '../probes/scopes.js';
 import type { AgentStats } from '../stats.js';
 import { type Clock, systemClock } from './clock.js';
 import { type Job, type RunContext, type RunResult, Timetable } from './timetable.js';
@@ -27,6 +29,8 @@ export interface SchedulerOptions {
   readonly masterConninfo?: Conninfo;
   /** Passwords of monitored servers; default: libpq's own search (PGPASSFILE, ~/.pgpass). */
   readonly passfile?: string;
+  /** Where the agent keeps what must outlive it; without it a database dropped while it was down stays in latest. */
+  readonly stateDirectory?: string;
   readonly gateLimits?: GateLimits;
   readonly clock?: Clock;
   readonly connect?: Connect;
@@ -37,6 +41,8 @@ export interface ServerReport {
   readonly targetId: number;
   /** null before the first session. */
   readonly serverVersionNum: number | null;
+  /** Decimal text: it does not fit a number; null where the role may not see it. */
+  readonly systemIdentifier: string | null;
   /** Why it cannot be reached, null when it can. */
   readonly error: string | null;
 }
@@ -84,7 +90,14 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
   const { stats, log, outbox } = options;
   const clock = options.clock ?? systemClock;
   const connect = options.connect ?? nativeConnect;
-  const emitter = new Emitter(outbox, clock);
+  const emitter = new Emitter(
+    outbox,
+    clock,
+    new KnownScopes(
+      options.stateDirectory === undefined ? null : join(options.stateDirectory, 'scopes.json'),
+      log,
+    ),
+  );
   const timetable = new Timetable({ clock, stats, log });
   const servers = new Map<number, Watched>();
   const collected = new Map<string, ReturnType<NonNullable<(typeof collectors)[string]>>>();
@@ -163,7 +176,8 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       }
       watched.link.close();
       servers.delete(targetId);
-      emitter.forget(targetId);
+      if (server === undefined) emitter.forget(targetId);
+      else emitter.restart(targetId);
     }
     for (const [targetId, server] of wanted)
       servers.set(
@@ -187,6 +201,7 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       [...servers].map(([targetId, { link }]) => ({
         targetId,
         serverVersionNum: link.serverVersion === 0 ? null : link.serverVersion,
+        systemIdentifier: link.systemIdentifier,
         error: link.trouble === '' ? null : link.trouble,
       })),
     async stop() {

@@ -6,12 +6,14 @@ import { Emitter } from '../../agent/probes/emit.js';
 import { ConnectGate } from '../../agent/probes/gate.js';
 import { ServerLink } from '../../agent/probes/link.js';
 import { ServerProbes } from '../../agent/probes/run.js';
+import { KnownScopes } from '../../agent/probes/scopes.js';
 import { systemClock } from '../../agent/scheduler/clock.js';
 import { serverParams } from '../../agent/scheduler/index.js';
 import type { RunResult } from '../../agent/scheduler/timetable.js';
 import { connect } from '../../native/index.js';
 import { probes } from '../../src/catalog/probes/index.js';
 import type { ProbeRuntime, ServerTarget } from '../../src/wire/config.js';
+import { silentLog } from './clock.js';
 import type { Cluster } from './cluster.js';
 import { KeptOutbox, readBlock } from './outbox.js';
 
@@ -58,7 +60,11 @@ export function watchServer(cluster: Cluster): WatchedServer {
     params: (database) => serverParams(server, database, undefined),
     onConnect: () => undefined,
   });
-  const running = new ServerProbes(server.targetId, link, new Emitter(outbox, systemClock));
+  const running = new ServerProbes(
+    server.targetId,
+    link,
+    new Emitter(outbox, systemClock, new KnownScopes(null, silentLog().log)),
+  );
   const run = (probe: ProbeRuntime): Promise<RunResult> =>
     running.run(probe, { recordedAtUs: systemClock.wallUs(), intervalUs: 1_000_000n });
   return {

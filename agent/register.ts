@@ -206,34 +206,6 @@ async function login(
 ): Promise<PgConn> {
   try {
     return await connect({
-      params: {
-        ...place,
-        sslrootcert: rootFile,
-        user,
-        password,
-        application_name: 'pem-register',
-        require_auth: 'scram-sha-256',
-      },
-      timeoutMs: networkTimeoutMs,
-    });
-  } catch (cause) {
-    const text = errorText(cause);
-    // libpq before 16 does not know require_auth; the CA was checked either way.
-    if (text.includes('require_auth')) {
-      return loginPlain(place, rootFile, user, password);
-    }
-    throw loginError(cause);
-  }
-}
-
-async function loginPlain(
-  place: Readonly<Record<string, string>>,
-  rootFile: string,
-  user: string,
-  password: string,
-): Promise<PgConn> {
-  try {
-    return await connect({
       params: { ...place, sslrootcert: rootFile, user, password, application_name: 'pem-register' },
       timeoutMs: networkTimeoutMs,
     });

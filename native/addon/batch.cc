@@ -30,6 +30,9 @@ bool all_zero(const uint8_t *p, size_t n) {
 
 size_t align8(size_t n) { return (n + 7) & ~static_cast<size_t>(7); }
 
+// Of all bytes but its own four.
+uint32_t checksum(const uint8_t *p, size_t n) { return crc32c(p + 16, n - 16, crc32c(p, 12, 0)); }
+
 }  // namespace
 
 bool open_batch(const uint8_t *p, size_t n, Envelope *envelope, uint32_t *crc, std::vector<Piece> *blocks,
@@ -42,7 +45,7 @@ bool open_batch(const uint8_t *p, size_t n, Envelope *envelope, uint32_t *crc, s
     return error->set("codec_version", "batch format " + std::to_string(get<uint16_t>(p + 4)) + ", this reads 1");
   if (get<uint32_t>(p + 16) != n) return error->set(code, "a batch of another length than it says");
   *crc = get<uint32_t>(p + 12);
-  if (crc32c(p + 16, n - 16, 0) != *crc) return error->set("codec_bad_crc", "the batch's checksum does not fit its bytes");
+  if (checksum(p, n) != *crc) return error->set("codec_bad_crc", "the batch's checksum does not fit its bytes");
   const uint32_t count = get<uint16_t>(p + 6);
   if (count == 0 || count > kMaxBlocks) return error->set(code, "a batch has 1 to 4096 blocks");
   if (get<uint32_t>(p + 20) != 0 || get<uint64_t>(p + 56) != 0)
@@ -97,7 +100,7 @@ bool write_batch(const Envelope &envelope, const std::vector<Piece> &blocks, Byt
     std::memcpy(p + offset, blocks[i].data, blocks[i].size);
     at = offset + blocks[i].size;
   }
-  put<uint32_t>(p + 12, crc32c(p + 16, static_cast<size_t>(total) - 16, 0));
+  put<uint32_t>(p + 12, checksum(p, static_cast<size_t>(total)));
   *out = std::move(batch);
   return true;
 }

@@ -28,6 +28,8 @@ bool open_column(const wire::Column *table, const uint8_t *base, uint32_t rows, 
     if (table->nulls()->size() != (rows + 7) / 8) return bad(error, "a NULL bitmap of another length than the rows");
     view->nulls = table->nulls()->data();
   }
+  if (view->width != 0 ? table->offsets() != nullptr || table->bytes() != nullptr : table->fixed() != nullptr)
+    return bad(error, "a column with parts that its type does not have");
   if (view->width != 0) {
     const auto *fixed = table->fixed();
     if (fixed == nullptr || fixed->size() != static_cast<uint64_t>(rows) * view->width)

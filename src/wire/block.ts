@@ -57,7 +57,7 @@ const kinds = { 1: 'full', 2: 'delta', 3: 'append' } as const;
 
 /** The columns of a block. */
 export function readBlock(bytes: Uint8Array): BlockData {
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes);
   const table = Table.getRootAsBlock(new ByteBuffer(aligned));
   const rows = table.rows();
   const columns: BlockColumn[] = [];
@@ -69,7 +69,7 @@ export function readBlock(bytes: Uint8Array): BlockData {
       name: column.name()!,
       type,
       nulls: column.nullsArray(),
-      values: fixed === null || column.offsetsLength() > 0 ? null : fixedValues(type, fixed),
+      values: fixed === null ? null : fixedValues(type, fixed),
       offsets: column.offsetsArray(),
       bytes: column.bytesArray(),
     });

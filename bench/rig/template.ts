@@ -14,6 +14,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,6 +25,7 @@ import { makeAuthority } from './certificates.js';
 import { findServerBin, serverUser, startCluster } from './cluster.js';
 
 const prefix = 'pemtemplate-';
+const keptMs = 3_600_000;
 
 export interface Template {
   /** Stopped data directory. */
@@ -40,20 +42,18 @@ const rigHash = (): string =>
     .digest('hex')
     .slice(0, 16);
 
+/** Templates of killed makers, and those of other sources that nobody can be copying any more. */
 function removeOld(keep: string): void {
   for (const name of readdirSync(tmpdir())) {
-    const maker = /^pemtemplate-[0-9a-f]+\.(\d+)$/.exec(name)?.[1];
-    if (maker !== undefined && !existsSync(`/proc/${maker}`)) {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    }
-    if (
-      maker === undefined &&
-      name.startsWith(prefix) &&
-      name !== keep &&
-      /^pemtemplate-[0-9a-f]{16}$/.test(name)
-    ) {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-    }
+    const match = /^pemtemplate-[0-9a-f]{16}(?:\.(\d+))?$/.exec(name);
+    if (match === null || name === keep) continue;
+    const maker = match[1];
+    const folder = join(tmpdir(), name);
+    const deserted =
+      maker === undefined
+        ? Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) > keptMs
+        : !existsSync(`/proc/${maker}`);
+    if (deserted) rmSync(folder, { recursive: true, force: true });
   }
 }
 

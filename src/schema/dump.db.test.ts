@@ -3,11 +3,12 @@
  * the two together. `npm run schema:dump` writes the file anew. The text is pg_dump's of one major version.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findServerBin } from '../../bench/rig/cluster.js';
 import { type Pem, startPem } from '../../bench/rig/pem.js';
 
 const run = promisify(execFile);
@@ -51,7 +52,7 @@ async function dump(): Promise<string> {
     .replaceAll(/\n{3,}/g, '\n\n');
 }
 
-test.runIf(existsSync(bin))('schema.sql is what installation makes', async () => {
+test.runIf(findServerBin() === bin)('schema.sql is what installation makes', async () => {
   const made = await dump();
   if (process.env.PEM_WRITE_SCHEMA === '1') writeFileSync(file, made);
   expect(made).toBe(readFileSync(file, 'utf8'));

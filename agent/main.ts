@@ -61,6 +61,14 @@ function measure(config: AgentConfig, worker: Worker): { scheduler(): Scheduler 
   return { scheduler: () => scheduler };
 }
 
+/** Duties of agent 1. Loaded where they are asked for alone: the driver they use is no small one. */
+async function startDuties(config: AgentConfig): Promise<{ stop(): Promise<void> } | null> {
+  if (config.master === null) return null;
+  const { startMaster } = await import('./master/index.js');
+  log.info('duties of agent 1 begin');
+  return startMaster({ db: { user: 'pem_master', dbname: 'pem', ...config.master }, log });
+}
+
 function run(): void {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
   if (values.config === undefined) {
@@ -76,6 +84,7 @@ function run(): void {
     servers: () => measuring?.scheduler()?.servers() ?? [],
   });
   measuring = measure(config, worker);
+  const duties = startDuties(config);
   beat();
   log.info(
     { agent: config.agentId, boot: worker.spool.boot, boots: worker.spool.boots().length },
@@ -92,7 +101,7 @@ function run(): void {
       process.exit(0);
     }, stopWithinMs).unref();
     (async () => {
-      await measuring?.scheduler()?.stop();
+      await Promise.all([measuring?.scheduler()?.stop(), duties.then((running) => running?.stop())]);
       await worker.stop();
       log.info('stopped');
       process.exit(0);

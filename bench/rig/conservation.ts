@@ -65,9 +65,9 @@ const weights: readonly [Event, number][] = [
 
 const pause = (delayMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, delayMs));
 
-/** Compiles the sources into dist/, where the processes of the harness run from. */
+/** Compiles the sources into dist/, where the processes of the harness run from. Type errors are `npm run check`'s matter. */
 export async function buildPrograms(): Promise<void> {
-  await run('flock', ['-o', '.build.lock', 'npx', 'tsc', '-p', 'tsconfig.json'], { cwd: root });
+  await run('flock', ['-o', '.build.lock', 'npx', 'tsc', '-p', 'tsconfig.json', '--noCheck'], { cwd: root });
 }
 
 class Harness {

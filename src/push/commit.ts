@@ -45,7 +45,8 @@ export function blockHead(block: Buffer): Pick<CommitEntry, 'target' | 'probe' |
   const table = block.readUInt32LE(0);
   const target = field(block, table, 0);
   const kind = field(block, table, 3);
-  const named = kinds[kind === 0 ? 0 : block.readUInt8(kind)];
+  // FlatBuffers leaves a default out: the first kind.
+  const named = kinds[kind === 0 ? 1 : block.readUInt8(kind)];
   if (named === undefined) throw new RangeError('block of unknown kind');
   return {
     target: target === 0 ? 0n : block.readBigInt64LE(target),

@@ -3,7 +3,7 @@
  * benchmark that called; `stop` ends it as Ctrl-C would and removes the home.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +23,10 @@ export interface Desk {
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/dist\/$/, '');
 
 export async function startDesk(options: { home?: string } = {}): Promise<Desk> {
-  const home = options.home ?? join(mkdtempSync(join(tmpdir(), 'pemdesk-')), 'home');
+  const folder = options.home === undefined ? mkdtempSync(join(tmpdir(), 'pemdesk-')) : '';
+  const home = options.home ?? join(folder, 'home');
+  // Started by root it runs as the user postgres, who must be able to enter the folder.
+  if (folder !== '') chmodSync(folder, 0o711);
   const child = spawn(process.execPath, [join(root, 'dist/src/cli/pem.js'), 'desk', '--home', home], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -48,7 +51,7 @@ export async function startDesk(options: { home?: string } = {}): Promise<Desk> 
     async stop() {
       child.kill('SIGINT');
       await exited;
-      if (options.home === undefined) rmSync(join(home, '..'), { recursive: true, force: true });
+      if (folder !== '') rmSync(folder, { recursive: true, force: true });
     },
   };
 }

@@ -95,12 +95,18 @@ export function parseInput(schema: Schema | undefined, value: unknown, place: st
 }
 
 /** @throws HttpError input_invalid */
-export function parseJson(body: Buffer): unknown {
+export function parseJson(body: Buffer): object {
+  let value: unknown;
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch {
     throw new HttpError(400, 'input_invalid', 'the body is not JSON in UTF-8');
   }
+  // A list without elements would pass for an object without fields.
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new HttpError(400, 'input_invalid', 'the body is a JSON object');
+  }
+  return value;
 }
 
 /** Query parameters as an object. @throws HttpError input_invalid where one is there twice */

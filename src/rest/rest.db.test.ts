@@ -1,0 +1,378 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Pem, type RigAgent, startPem } from '../../bench/rig/pem.js';
+import { type Answer, startWeb, type Visitor, type WebRig } from '../../bench/rig/web.js';
+import { blockRows, readBlock } from '../wire/index.js';
+
+let pem: Pem;
+let web: WebRig;
+let agent: RigAgent;
+let server: number;
+let ada: Visitor;
+let root: Visitor;
+const base = '/pem/api/v1';
+/** 2026-01-01 00:00 UTC */
+const startUs = 1_767_225_600_000_000;
+
+beforeAll(async () => {
+  pem = await startPem();
+  await pem.addTeam('crew');
+  const password = await pem.addUser('ada', { level: 'pem_admin', teams: ['crew'] });
+  const rootPassword = await pem.addUser('root', { level: 'pem_super_admin' });
+  agent = await pem.addAgent({
+    name: 'alpha',
+    team: 'crew',
+    servers: [{ name: 'main', host: pem.cluster.socketDirectory, port: pem.port }],
+  });
+  server = agent.serverTargets[0] ?? 0;
+  await pem.query(`CREATE TABLE pempart.load_average_test PARTITION OF pemhistory.load_average
+    FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-01-02 00:00+00')`);
+  const columns = await pem.query(`SELECT attname FROM pg_attribute
+    WHERE attrelid = 'pemhistory.load_average'::regclass AND attnum > 2 AND attname LIKE 'load%' ORDER BY attnum LIMIT 1`);
+  load = columns.rows[0].attname;
+  await pem.query(
+    `INSERT INTO pemhistory.load_average (recorded_at, target_id, ${load})
+     SELECT timestamptz '2026-01-01 00:00+00' + i * interval '1 s', $1, i FROM generate_series(0, 3599) i`,
+    [agent.hostTarget],
+  );
+  web = await startWeb(pem);
+  ada = await web.signIn('ada', password);
+  root = await web.signIn('root', rootPassword);
+});
+afterAll(async () => {
+  await web?.stop();
+  await pem?.stop();
+});
+let load: string;
+
+// --- the document and the server ------------------------------------------------------------------------------------
+
+interface Schema {
+  readonly $ref?: string;
+  readonly type?: string;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly Schema[];
+  readonly items?: Schema;
+  readonly properties?: Record<string, Schema>;
+  readonly required?: readonly string[];
+  readonly additionalProperties?: boolean | Schema;
+}
+interface Operation {
+  readonly parameters: { name: string; in: string; required: boolean; schema: Schema }[];
+  readonly requestBody?: unknown;
+  readonly responses: Record<string, { content?: Record<string, { schema: Schema }> }>;
+  readonly security: readonly unknown[];
+}
+interface Document {
+  readonly openapi: string;
+  readonly paths: Record<string, Record<string, Operation>>;
+  readonly components: { schemas: Record<string, Schema> };
+}
+
+/** What of a value is not as the schema says. */
+function mismatches(document: Document, schema: Schema, value: unknown, at = '$'): string[] {
+  if (schema.$ref !== undefined) {
+    const name = schema.$ref.replace('#/components/schemas/', '');
+    return mismatches(document, document.components.schemas[name] as Schema, value, at);
+  }
+  if (schema.anyOf !== undefined) {
+    const all = schema.anyOf.map((option) => mismatches(document, option, value, at));
+    return all.some((list) => list.length === 0) ? [] : (all[0] ?? []);
+  }
+  const kind = value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
+  if (schema.type !== undefined && schema.type !== kind) return [`${at} is ${kind}, not ${schema.type}`];
+  if (schema.enum !== undefined && !schema.enum.includes(value)) return [`${at} is ${String(value)}`];
+  if (kind === 'array' && schema.items !== undefined) {
+    return (value as unknown[]).flatMap((item, i) =>
+      mismatches(document, schema.items as Schema, item, `${at}[${i}]`),
+    );
+  }
+  if (kind !== 'object' || schema.type !== 'object') return [];
+  const object = value as Record<string, unknown>;
+  const missing = (schema.required ?? [])
+    .filter((name) => !(name in object))
+    .map((name) => `${at}.${name} is missing`);
+  return Object.entries(object).reduce((list, [name, item]) => {
+    const known = schema.properties?.[name];
+    if (known !== undefined) list.push(...mismatches(document, known, item, `${at}.${name}`));
+    else if (schema.additionalProperties === false) list.push(`${at}.${name} is not in the document`);
+    else if (typeof schema.additionalProperties === 'object') {
+      list.push(...mismatches(document, schema.additionalProperties, item, `${at}.${name}`));
+    }
+    return list;
+  }, missing);
+}
+
+async function readDocument(): Promise<Document> {
+  return (await web.ask(`${base}/openapi.json`)).json<Document>();
+}
+
+/** Holds one answer against the document. */
+function hold(document: Document, path: string, method: string, answer: Answer): void {
+  const operation = document.paths[path]?.[method];
+  const where = `${method} ${path} ${answer.status}`;
+  const reply = operation?.responses[String(answer.status)];
+  expect(reply, `${where} is in the document: ${answer.body.toString().slice(0, 200)}`).toBeDefined();
+  if (reply?.content === undefined) {
+    expect(answer.body.length, where).toBe(0);
+    return;
+  }
+  const type = String(answer.headers['content-type']).split(';')[0] ?? '';
+  const content = reply.content[type];
+  expect(content, `${where} with ${type} is in the document`).toBeDefined();
+  if (type === 'application/json' && content !== undefined) {
+    expect(mismatches(document, content.schema, answer.json()), where).toEqual([]);
+  }
+}
+
+function values(): Record<string, string> {
+  return {
+    id: String(agent.agentId),
+    targetId: String(server),
+    target: String(agent.hostTarget),
+    probe: 'load_average',
+    name: 'load_average',
+    fromUs: String(startUs),
+    toUs: String(startUs + 60_000_000),
+    stepMs: '10000',
+    columns: load,
+    aggregate: 'max',
+  };
+}
+
+function fill(path: string, operation: Operation, chosen: Record<string, string>): string {
+  const query = operation.parameters
+    .filter((parameter) => parameter.in === 'query' && chosen[parameter.name] !== undefined)
+    .map((parameter) => `${parameter.name}=${encodeURIComponent(chosen[parameter.name] as string)}`);
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(chosen[name] ?? ''));
+  return `${base}${filled}${query.length === 0 ? '' : `?${query.join('&')}`}`;
+}
+
+test('every path, method and reply of the document is what the server does', async () => {
+  const document = await readDocument();
+  expect(document.openapi).toBe('3.1.0');
+  const bodies: Record<string, unknown> = {
+    'post /session': { username: 'ada', password: 'secret of ada' },
+    'post /session/link': { token: 'unknown' },
+    'post /token': { username: 'ada', password: 'secret of ada' },
+    'put /probe/config/{target}/{probe}': { intervalMs: 5000, enabled: true },
+  };
+  let held = 0;
+  for (const [path, operations] of Object.entries(document.paths)) {
+    for (const [method, operation] of Object.entries(operations)) {
+      if (path === '/session' && method === 'delete') continue;
+      const url = fill(path, operation, values());
+      const body = bodies[`${method} ${path}`];
+      const headers = { cookie: ada.cookie, 'x-csrf-token': ada.csrf, accept: 'application/json' };
+      const answer = await web.ask(url, { method: method.toUpperCase(), body, headers });
+      hold(document, path, method, answer);
+      if (path !== '/session/link') expect(answer.status, `${method} ${path}`).toBeLessThan(300);
+      // Without a session, with nonsense in the path, with a parameter that nobody knows.
+      if (operation.security.length > 0) {
+        const stranger = await web.ask(url, { method: method.toUpperCase(), body });
+        expect(stranger.status).toBe(401);
+        hold(document, path, method, stranger);
+      }
+      const wrong = Object.fromEntries(Object.keys(values()).map((name) => [name, '0;x']));
+      if (operation.parameters.length > 0) {
+        const refused = await web.ask(fill(path, operation, wrong), {
+          method: method.toUpperCase(),
+          body,
+          headers,
+        });
+        expect(refused.status).toBe(400);
+        hold(document, path, method, refused);
+      }
+      const unknown = await web.ask(`${url}${url.includes('?') ? '&' : '?'}nobody=1`, {
+        method: method.toUpperCase(),
+        body,
+        headers,
+      });
+      expect([400, 401]).toContain(unknown.status);
+      held++;
+    }
+  }
+  expect(held).toBeGreaterThan(12);
+});
+
+test('what is not there, or not to be seen, is 404 in the same words', async () => {
+  const document = await readDocument();
+  const absent = { ...values(), id: '4000', targetId: '4000', target: '4000', name: 'nothing' };
+  for (const [path, operations] of Object.entries(document.paths)) {
+    const operation = operations.get;
+    if (operation === undefined || !path.includes('{')) continue;
+    const answer = await ada.get(fill(path, operation, absent));
+    expect(answer.status, path).toBe(404);
+    hold(document, path, 'get', answer);
+  }
+});
+
+// --- history --------------------------------------------------------------------------------------------------------
+
+interface History {
+  columns: { name: string; type: string }[];
+  rows: unknown[][];
+}
+const history = async (query: string, accept = 'application/json'): Promise<Answer> =>
+  ada.get(`${base}/history/${agent.hostTarget}/load_average?${query}`, { accept });
+
+test('raw history: a half-open span, oldest first, block and JSON alike', async () => {
+  const span = `fromUs=${startUs + 10_000_000}&toUs=${startUs + 20_000_000}&stepMs=0&columns=${load}`;
+  const answer = await history(span);
+  const { columns, rows } = answer.json<History>();
+  expect(columns.map((column) => column.name)).toEqual(['recorded_at', load]);
+  expect(rows.map((row) => row[1])).toEqual([10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+  expect([answer.headers['x-pem-step-ms'], answer.headers['x-pem-truncated']]).toEqual(['0', '0']);
+  const block = readBlock((await history(span, 'application/x-pem-block')).body);
+  expect(blockRows(block).map((row) => Object.values(row))).toEqual(rows);
+});
+
+test.each([
+  ['avg', [29.5, 89.5]],
+  ['min', [0, 60]],
+  ['max', [59, 119]],
+  ['last', [59, 119]],
+])('history in steps, %s', async (aggregate, expected) => {
+  const answer = await history(
+    `fromUs=${startUs}&toUs=${startUs + 120_000_000}&stepMs=60000&columns=${load}&aggregate=${aggregate}`,
+  );
+  expect(answer.json<History>().rows.map((row) => row[1])).toEqual(expected);
+  expect(answer.headers['x-pem-step-ms']).toBe('60000');
+});
+
+test('without a step the server chooses one that a chart can show', async () => {
+  const wide = await history(`fromUs=${startUs}&toUs=${startUs + 86_400_000_000}&columns=${load}`);
+  expect(Number(wide.headers['x-pem-step-ms'])).toBe(57_600);
+  expect(wide.json<History>().rows.length).toBeLessThan(1500);
+});
+
+test('columns come from the catalogue alone', async () => {
+  for (const columns of ['nothing', 'load;drop', '"', '_seq', 'target_id', '*', '1']) {
+    const answer = await history(`fromUs=0&toUs=1&columns=${encodeURIComponent(columns)}`);
+    expect(answer.status).toBe(400);
+  }
+});
+
+// --- settings, system -----------------------------------------------------------------------------------------------
+
+test('an administrator sets a probe on a target it sees; others do not', async () => {
+  const path = `${base}/probe/config/${server}`;
+  expect((await ada.send('PUT', `${path}/session_info`, { intervalMs: 2000 })).status).toBe(204);
+  const set = async () =>
+    (await ada.get(path)).json<{ probes: { probe: string; intervalMs: number; overridden: object }[] }>()
+      .probes;
+  expect((await set()).find((entry) => entry.probe === 'session_info')).toMatchObject({
+    intervalMs: 2000,
+    overridden: { enabled: null, intervalMs: 2000, retentionDays: null },
+  });
+  expect((await ada.send('PUT', `${path}/session_info`, {})).status).toBe(204);
+  expect((await set()).find((entry) => entry.probe === 'session_info')?.intervalMs).toBe(1000);
+  for (const body of [
+    { intervalMs: 1 },
+    { intervalMs: '2000' },
+    { enabled: 1 },
+    { retentionDays: 0.5 },
+    { x: 1 },
+    [],
+    7,
+  ]) {
+    expect((await ada.send('PUT', `${path}/session_info`, body)).status).toBe(400);
+  }
+  expect((await ada.send('PUT', `${path}/nothing`, {})).status).toBe(404);
+  expect((await ada.send('PUT', `${base}/probe/config/4000/session_info`, {})).status).toBe(404);
+  const guest = await web.signIn('guest', await pem.addUser('guest', { teams: ['crew'] }));
+  expect((await guest.send('PUT', `${path}/session_info`, {})).status).toBe(403);
+});
+
+test('ingesters and the inbox are for super admins', async () => {
+  await pem.query(`INSERT INTO pem.ingester VALUES ('i1', 1, now(), now(), '{"lagMs": 3}')`);
+  await pem.query(
+    `INSERT INTO pem.quarantine (agent_id, code, reason) VALUES ($1, 'crc_mismatch', 'a test'), ($1, 'crc_mismatch', 'again')`,
+    [agent.agentId],
+  );
+  const seen = (await ada.get(`${base}/system`)).json();
+  expect(seen).toMatchObject({
+    ingesters: [],
+    inbox: null,
+    quarantine: [{ code: 'crc_mismatch', count: 2 }],
+  });
+  const all = (await root.get(`${base}/system`)).json();
+  expect(all).toMatchObject({ ingesters: [{ name: 'i1', info: { lagMs: 3 } }], inbox: { batches: 0 } });
+  expect(all).toMatchObject({ web: { sessions: expect.any(Number), sockets: 0 } });
+  await pem.query('DELETE FROM pem.ingester');
+});
+
+// --- hostile input --------------------------------------------------------------------------------------------------
+
+/** The same numbers at each run. */
+function dice(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+test('whatever is in path, query or body: refused or answered, never a failure of ours', async () => {
+  const document = await readDocument();
+  const roll = dice(7);
+  const scraps = [
+    ...[
+      '',
+      '0',
+      '-1',
+      '1e3',
+      '9'.repeat(400),
+      '9223372036854775808',
+      '%00',
+      '%ff',
+      "'",
+      '"; --',
+      '../..',
+      'é',
+      '🦆',
+    ],
+    ...[
+      'null',
+      'NaN',
+      '{}',
+      '[]',
+      'true',
+      'pg_authid',
+      'a'.repeat(3000),
+      '1 OR 1=1',
+      '%',
+      '%zz',
+      '\u0001',
+      '1;2',
+    ],
+  ];
+  const scrap = (): string => scraps[roll(scraps.length)] as string;
+  const targets = Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => ({ path, method, operation })),
+  );
+  for (let round = 0; round < 1500; round++) {
+    const { path, method, operation } = targets[roll(targets.length)] as (typeof targets)[number];
+    if (path === '/session' && method === 'delete') continue;
+    const good = values();
+    const piece = (name: string): string => (roll(3) === 0 ? scrap() : encodeURIComponent(good[name] ?? ''));
+    const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => piece(name));
+    const query = operation.parameters
+      .filter((parameter) => parameter.in === 'query' && roll(4) > 0)
+      .map((parameter) => `${parameter.name}=${piece(parameter.name)}`);
+    const url = `${base}${filled}?${query.join('&')}${roll(8) === 0 ? `&${scrap()}` : ''}`.replaceAll(
+      /[^\x21-\x7e]/gu,
+      encodeURIComponent,
+    );
+    const raw = method === 'get' ? undefined : roll(2) === 0 ? scrap() : `{"${scrap()}": "${scrap()}"}`;
+    const answer = await web.ask(url, {
+      method: method.toUpperCase(),
+      ...(raw === undefined ? {} : { raw }),
+      headers: {
+        cookie: ada.cookie,
+        'x-csrf-token': ada.csrf,
+        accept: roll(2) === 0 ? 'application/json' : '*/*',
+      },
+    });
+    expect(answer.status, `${method} ${url} ${raw ?? ''}`).toBeLessThan(500);
+  }
+});

@@ -74,7 +74,7 @@ export async function pemTemplate(): Promise<Template> {
     const client = await cluster.client('pem');
     await installSchema(client, { probes });
     await client.query('CREATE ROLE pem_monitor LOGIN CONNECTION LIMIT 3 IN ROLE pg_monitor');
-    await client.query('GRANT CONNECT ON DATABASE pem, postgres TO pem_monitor');
+    await client.query('GRANT CONNECT ON DATABASE pem, postgres, template1 TO pem_monitor');
     await client.end();
     await cluster.halt('fast');
     cpSync(cluster.dataDirectory, join(making, 'data'), { recursive: true, preserveTimestamps: true });

@@ -1,7 +1,7 @@
 -- pem.sync: what an agent asks once a second. In: its boots, its state; out: what PEM has of them, and what is new.
 -- Most calls find nothing new: five index look-ups and one HOT update of an unlogged row. Measured with 2,000 agents on
 -- PostgreSQL 15.18, pgbench over a unix socket, one boot announced: 0.12 ms a statement, 90 µs of server CPU, of which 16
--- are an empty statement's; a configuration of 25 probes 2.6 ms.
+-- are an empty statement's; with a configuration of 14 probes, a host and a server, 2.6 ms.
 --
 -- 1. Boots are announced oldest first; an unknown one gets its arrival in that order. Arrival orders boots for latest.
 -- 2. A boot never comes back: when the newest boot is one that another, younger boot had followed, two copies of one

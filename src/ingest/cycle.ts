@@ -30,8 +30,8 @@ import {
 } from './screening.js';
 import { blockKey, type CycleResult, type Refused, runCycle } from './transaction.js';
 
-/** Knowledge is read again for something unknown, but not more often. */
-const learnMs = 250;
+/** Knowledge younger than this, and than the batch, is not read again for something unknown. */
+const learnUs = 250_000n;
 /** How long a boot that was not announced by pem.sync may wait for it: the announcement orders boots. */
 const announceUs = 3_000_000n;
 /** A batch that another ingester holds, or whose partition cannot be made now, is read again after. */
@@ -53,8 +53,15 @@ function blocksOf(batches: readonly Batch[]): Block[] {
   );
 }
 
+function hasUnknown(batch: Batch): boolean {
+  return batch.verdicts.some(
+    (verdict) => verdict.kind === 'quarantine' && retriedCodes.includes(verdict.fault.code),
+  );
+}
+
 export class Cycle {
-  private learnedAt = performance.now();
+  /** When the reading of what is known began. */
+  private learnedUs = 0n;
   private learning: Promise<void> | undefined;
 
   constructor(
@@ -74,10 +81,11 @@ export class Cycle {
 
   /** Reads knowledge again; calls that come meanwhile share one reading. */
   async learn(): Promise<void> {
+    const startedUs = nowUs();
     this.learning ??= readKnowledge(this.control)
       .then((knowledge) => {
         this.known = knowledge;
-        this.learnedAt = performance.now();
+        this.learnedUs = startedUs;
       })
       .finally(() => {
         this.learning = undefined;
@@ -96,15 +104,16 @@ export class Cycle {
   }
 
   private async judge(batches: readonly InboxBatch[], infos: readonly BatchInfo[]): Promise<Round> {
-    const round = this.screen(batches, infos);
-    const unknown = round.batches.some((batch) =>
-      batch.verdicts.some(
-        (verdict) => verdict.kind === 'quarantine' && retriedCodes.includes(verdict.fault.code),
-      ),
-    );
-    if (!unknown || performance.now() - this.learnedAt < learnMs) return round;
-    await this.learn();
-    return this.screen(batches, infos);
+    for (let readings = 0; ; readings += 1) {
+      const round = this.screen(batches, infos);
+      const newestUs = round.batches.filter(hasUnknown).reduce((newest, { inbox }) => {
+        return inbox.arrivedUs > newest ? inbox.arrivedUs : newest;
+      }, 0n);
+      const fresh = this.learnedUs > newestUs && this.learnedUs > nowUs() - learnUs;
+      // Twice at most: the first may share a reading that began before the batch came.
+      if (newestUs === 0n || fresh || readings === 2) return round;
+      await this.learn();
+    }
   }
 
   /** Makes partitions that the blocks need; returns names of those that locks did not let it make. */

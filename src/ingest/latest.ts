@@ -158,7 +158,7 @@ export function mergeSql(probe: KnownProbe, repeated: boolean): string {
   const metrics = probe.columns.filter((column) => !column.key);
   const stage = stageTable(probe);
   const source = repeated
-    ? `(SELECT DISTINCT ON (${keys.join(', ')}) * FROM ${stage} ORDER BY ${keys.join(', ')}, _mark DESC)`
+    ? `(SELECT DISTINCT ON (${keys.join(', ')}) * FROM ${stage} ORDER BY ${keys.join(', ')}, _mark DESC, ctid DESC)`
     : stage;
   const side = (alias: string) =>
     metrics

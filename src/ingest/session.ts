@@ -7,7 +7,7 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BatchInfo, connect, type PgConn, verifyBatches } from '../../native/index.js';
-import { errorCode } from '../base/errors.js';
+import { errorCode, PemError } from '../base/errors.js';
 import { Stages } from './apply.js';
 import type { Counters } from './counters.js';
 import { Cycle } from './cycle.js';
@@ -28,6 +28,11 @@ const housekeepingMs = 1000;
 const trimMs = 60_000;
 /** Rows of another ingester's share that lie longer are taken over. */
 const staleMs = 1500;
+/** First half of the two-key advisory locks on ingesters' names. */
+const nameLockClass = 0x70656e;
+/** A connection that was cut holds its lock until the server notices. */
+const nameTries = 20;
+const nameWaitMs = 100;
 /** Batches that end the process this often are set aside unread. */
 const mostTries = 3;
 
@@ -35,6 +40,25 @@ interface Chunk {
   readonly batches: readonly InboxBatch[];
   readonly infos: readonly BatchInfo[];
   readonly full: boolean;
+}
+
+/**
+ * Takes the ingester's name, by an advisory lock that ends with the connection, and removes the rows of ingesters that
+ * are gone. Returns whether one of them did not end cleanly: a clean end removes its own row.
+ */
+async function takeName(control: PgConn, name: string): Promise<boolean> {
+  const { rows } = await control.query(
+    `DELETE FROM pem.ingester WHERE pg_try_advisory_lock(${nameLockClass}, hashtext(name)) RETURNING name`,
+  );
+  await control.query('SELECT pg_advisory_unlock_all()');
+  for (let i = 0; i < nameTries; i += 1) {
+    const lock = await control.query(`SELECT pg_try_advisory_lock(${nameLockClass}, hashtext($1)) AS mine`, [
+      name,
+    ]);
+    if (lock.rows[0]?.mine === 't') return rows.length > 0;
+    await sleep(nameWaitMs);
+  }
+  throw new PemError('ingester_name', `another ingester called "${name}" is running`);
 }
 
 export class Session {
@@ -85,8 +109,8 @@ export class Session {
     try {
       const [reader, writer, control] = [await open(), await open(), await open()];
       const knowledge = await readKnowledge(control);
-      const { rows } = await control.query('SELECT pid FROM pem.ingester WHERE name = $1', [options.name]);
-      const cautious = first && rows.length > 0;
+      const died = await takeName(control, options.name);
+      const cautious = first && died;
       const session = new Session(options, counters, push, reader, writer, control, knowledge, cautious);
       await session.report();
       await session.inbox.survey(session.share, 0, true);

@@ -345,6 +345,22 @@ test('a server that went silent: the call ends with query_timeout, the rest with
   await proxy.stop();
 });
 
+test('unanswered cancel requests hold a bounded number of threads, and every call ends all the same', async () => {
+  const threads = (): number => readdirSync('/proc/self/task').length;
+  const proxy = await TestProxy.start({ path: join(cluster.socketDirectory, `.s.PGSQL.${cluster.port}`) });
+  const conns = await Promise.all(
+    Array.from({ length: 24 }, () => session({ host: '127.0.0.1', port: String(proxy.port) })),
+  );
+  const before = threads();
+  proxy.set('half-open');
+  const calls = conns.map((conn) => codeOf(conn.query('select 1', [], { timeoutMs: 50 })));
+  expect(await Promise.all(calls)).toEqual(Array(24).fill('query_timeout'));
+  expect(threads() - before).toBeGreaterThan(0);
+  expect(threads() - before).toBeLessThanOrEqual(16);
+  await proxy.stop();
+  await until(() => threads() <= before);
+});
+
 test('COPY FROM STDIN into a silent server stops at its time, and keeps no more than the sockets hold', async () => {
   const proxy = await TestProxy.start({ path: join(cluster.socketDirectory, `.s.PGSQL.${cluster.port}`) });
   const conn = await session({ host: '127.0.0.1', port: String(proxy.port) });
@@ -473,7 +489,6 @@ test('close ends the running call, and onClose says that it was us', async () =>
 test('no descriptor stays behind, whatever happened to the connection', async () => {
   const silent = await silentServer();
   await connect({ params: params(), timeoutMs: 30_000 }).then((conn) => conn.close());
-  await until(() => true);
   const before = sockets();
   for (let round = 0; round < 20; round++) {
     const conn = await connect({ params: params(), timeoutMs: 30_000 });

@@ -24,6 +24,8 @@ export class TestProxy {
   private delay = 0;
   /** Connections accepted so far. */
   accepted = 0;
+  /** Bytes that went into the black hole. */
+  swallowedBytes = 0;
 
   private constructor(
     private readonly server: Server,
@@ -103,7 +105,10 @@ export class TestProxy {
 
   private forward(from: Socket, to: Socket): void {
     from.on('data', (data) => {
-      if (this.mode === 'black-hole') return;
+      if (this.mode === 'black-hole') {
+        this.swallowedBytes += data.length;
+        return;
+      }
       if (this.delay > 0) {
         setTimeout(() => {
           if (this.mode === 'pass' && !to.destroyed) to.write(data);

@@ -15,27 +15,19 @@
  */
 import { randomBytes } from 'node:crypto';
 import { errorCode } from '../../src/base/errors.js';
+import { BackfillReader, type Quantity, quantityOf, type SpoolCursor, type StoredBatch } from './backfill.js';
 import type { SpoolFile, SpoolFs } from './fs.js';
 import type { ReceivedSet } from './received.js';
-import {
-  type ReportProblem,
-  recallSegment,
-  reportCorrupt,
-  type Segment,
-  segmentPattern,
-  setAside,
-} from './ring.js';
+import { type ReportProblem, recallSegment, type Segment, segmentPattern } from './ring.js';
 import {
   bootSeed,
   bootText,
   encodeSegmentHeader,
   frameRecord,
   frameSeal,
-  payloadOf,
   type RecordEntry,
   recordSize,
   SpoolProblem,
-  scanSegment,
   sealBytes,
   segmentHeaderBytes,
   segmentName,
@@ -55,26 +47,6 @@ export interface SpoolOptions {
   readonly report: ReportProblem;
   readonly now?: () => number;
   readonly boot?: string;
-}
-
-export interface StoredBatch {
-  readonly boot: string;
-  readonly seq: number;
-  readonly rows: number;
-  readonly createdAtUs: number;
-  readonly payload: Buffer;
-}
-
-/** Where back-fill goes on reading; `rewind` sends it to the oldest batch. */
-export interface SpoolCursor {
-  segment: number;
-  offset: number;
-}
-
-export interface Quantity {
-  batches: number;
-  bytes: number;
-  rows: number;
 }
 
 export interface SpoolStats {
@@ -110,6 +82,7 @@ export class Spool {
   readonly #segmentBytes: number;
   readonly #now: () => number;
   readonly #sync: LazySync;
+  readonly #reader: BackfillReader;
   readonly #listeners = new Set<() => void>();
   readonly #dropped: Quantity = { batches: 0, bytes: 0, rows: 0 };
   readonly #recycled: Quantity = { batches: 0, bytes: 0, rows: 0 };
@@ -134,6 +107,18 @@ export class Spool {
       options.syncAfterMs ?? 3000,
       options.report,
       (segment) => this.#abandon(segment),
+    );
+    this.#reader = new BackfillReader(
+      this.#fs,
+      options.received,
+      {
+        segments: () => this.#segments,
+        active: () => this.#active,
+        take: (segment) => this.#take(segment),
+        lose: (lost) => this.#lose(lost),
+      },
+      options.report,
+      this.#counts,
     );
     const nowMs = this.#now();
     for (const entry of this.#fs.list().sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -193,45 +178,12 @@ export class Spool {
    * The next batches that PEM does not have and `skip` does not name, from the cursor on, oldest first, up to about
    * `maxBytes` of one segment; empty at the end of the ring. Moves the cursor behind them.
    */
-  async read(
+  read(
     cursor: SpoolCursor,
     skip: (boot: string, seq: number) => boolean,
     maxBytes: number,
   ): Promise<StoredBatch[]> {
-    const { received } = this.#options;
-    for (;;) {
-      const segment = this.#segments.find((candidate) => candidate.number >= cursor.segment);
-      if (segment === undefined) return [];
-      if (segment.number > cursor.segment) Object.assign(cursor, { segment: segment.number, offset: 0 });
-      if (!received.covers(segment.boot, segment.firstSeq, segment.lastSeq)) {
-        const index = segment.index ?? (await this.#load(segment));
-        const wanted: RecordEntry[] = [];
-        let bytes = 0;
-        for (let at = firstAtOrBehind(index, cursor.offset); at < index.length && bytes < maxBytes; at += 1) {
-          const entry = index[at] as RecordEntry;
-          if (bytes > 0 && bytes + entry.payloadBytes > maxBytes) break;
-          cursor.offset = entry.offset + 1;
-          if (received.has(segment.boot, entry.seq) || skip(segment.boot, entry.seq)) {
-            // One read for neighbours; a gap ends it.
-            if (wanted.length > 0) break;
-            continue;
-          }
-          wanted.push(entry);
-          bytes += entry.payloadBytes;
-        }
-        if (wanted.length > 0) {
-          const batches = await this.#fetch(segment, wanted);
-          if (batches.length > 0) return batches;
-          continue;
-        }
-      }
-      if (segment === this.#active) {
-        cursor.offset = segment.bytes;
-        return [];
-      }
-      segment.index = null;
-      Object.assign(cursor, { segment: segment.number + 1, offset: 0 });
-    }
+    return this.#reader.read(cursor, skip, maxBytes);
   }
 
   /** Boots the ring holds something of, oldest first; the last is this one, even when it is empty. */
@@ -435,7 +387,9 @@ export class Spool {
       else
         Object.assign(
           lost,
-          quantityOf(this.#indexNow(segment).filter((entry) => !received.has(segment.boot, entry.seq))),
+          quantityOf(
+            this.#reader.indexNow(segment).filter((entry) => !received.has(segment.boot, entry.seq)),
+          ),
         );
     }
     this.#recycled.batches += segment.batches - lost.batches;
@@ -452,112 +406,6 @@ export class Spool {
     this.#dropped.rows += lost.rows;
     for (const listener of this.#listeners) listener();
   }
-
-  #indexNow(segment: Segment): RecordEntry[] {
-    if (segment.index !== null) return segment.index;
-    try {
-      return scanSegment(this.#fs.readNow(segment.name, 0, segment.bytes), segment.seed).records;
-    } catch {
-      return []; // Unreadable: counted as had rather than guessed, the read error itself was or will be reported.
-    }
-  }
-
-  async #load(segment: Segment): Promise<RecordEntry[]> {
-    const bytes = await this.#readBytes(segment, 0, segment.bytes);
-    if (bytes === null) return [];
-    const scan = scanSegment(bytes, segment.seed);
-    segment.index = scan.records;
-    if (scan.records.length < segment.batches) {
-      const torn = scan.tornBytes > 0 ? [{ offset: scan.end, bytes: scan.tornBytes }] : [];
-      reportCorrupt(segment.name, [...scan.corrupt, ...torn], this.#options.report, this.#counts);
-      this.#shrink(segment, scan.records);
-    }
-    return scan.records;
-  }
-
-  /** Batches that corruption took out of a segment count as dropped. */
-  #shrink(segment: Segment, left: readonly RecordEntry[]): void {
-    const now = quantityOf(left);
-    const lost = {
-      batches: segment.batches - now.batches,
-      bytes: segment.payloadBytes - now.bytes,
-      rows: segment.rows - now.rows,
-    };
-    Object.assign(segment, { batches: now.batches, payloadBytes: now.bytes, rows: now.rows });
-    this.#lose(lost);
-  }
-
-  async #fetch(segment: Segment, wanted: readonly RecordEntry[]): Promise<StoredBatch[]> {
-    const first = wanted[0] as RecordEntry;
-    const last = wanted[wanted.length - 1] as RecordEntry;
-    const span = last.offset + recordSize(last.payloadBytes) - first.offset;
-    const bytes = await this.#readBytes(segment, first.offset, span);
-    if (bytes === null) return [];
-    const batches: StoredBatch[] = [];
-    for (const entry of wanted) {
-      const payload = payloadOf(bytes.subarray(entry.offset - first.offset), segment.seed, entry.seq);
-      if (payload !== null) {
-        batches.push({
-          boot: segment.boot,
-          seq: entry.seq,
-          rows: entry.rows,
-          createdAtUs: entry.createdAtUs,
-          payload,
-        });
-        continue;
-      }
-      if (!this.#segments.includes(segment)) return []; // Dropped while it was read.
-      reportCorrupt(
-        segment.name,
-        [{ offset: entry.offset, bytes: recordSize(entry.payloadBytes) }],
-        this.#options.report,
-        this.#counts,
-      );
-      segment.index = (segment.index ?? []).filter((other) => other !== entry);
-      this.#shrink(segment, segment.index);
-    }
-    return batches;
-  }
-
-  /** Null when the segment is gone: dropped meanwhile, or its file cannot be read and was set aside. */
-  async #readBytes(segment: Segment, position: number, bytes: number): Promise<Buffer | null> {
-    try {
-      return await this.#fs.read(segment.name, position, bytes);
-    } catch (cause) {
-      if (!this.#segments.includes(segment)) return null;
-      const code = errorCode(cause);
-      const problem = new SpoolProblem('spool_read', segment.name, position, `cannot be read (${code})`, {
-        cause,
-      });
-      if (code !== 'ENOENT' && code !== 'EIO') throw problem;
-      this.#options.report(problem);
-      this.#counts.corrupt += 1;
-      if (code === 'EIO') setAside(this.#fs, segment.name, this.#options.report);
-      if (segment === this.#active) this.#active = null;
-      this.#take(segment);
-      this.#lose({ batches: segment.batches, bytes: segment.payloadBytes, rows: segment.rows });
-      return null;
-    }
-  }
 }
 
-function quantityOf(entries: readonly RecordEntry[]): Quantity {
-  const total: Quantity = { batches: 0, bytes: 0, rows: 0 };
-  for (const entry of entries) {
-    total.batches += 1;
-    total.bytes += entry.payloadBytes;
-    total.rows += entry.rows;
-  }
-  return total;
-}
-
-function firstAtOrBehind(index: readonly RecordEntry[], offset: number): number {
-  let low = 0;
-  let high = index.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((index[middle] as RecordEntry).offset < offset) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+export type { Quantity, SpoolCursor, StoredBatch } from './backfill.js';

@@ -21,7 +21,9 @@ let cluster: Cluster;
 const open: (() => void)[] = [];
 
 beforeAll(async () => {
-  cluster = await startCluster({ settings: { autovacuum: 'off', max_connections: '60' } });
+  cluster = await startCluster({
+    settings: { autovacuum: 'off', max_connections: '60', shared_buffers: '256MB', max_wal_size: '4GB' },
+  });
   await cluster.query(monitorRole);
   await cluster.query(`CREATE TABLE plain (id int PRIMARY KEY, note text);
     INSERT INTO plain SELECT i, 'x' FROM generate_series(1, 1000) i; UPDATE plain SET note = 'y' WHERE id <= 10;

@@ -161,3 +161,53 @@ test('a wrong password is said once, and not tried each second', async () => {
   expect(lines.filter((line) => line.includes('probe failed')).length).toBe(1);
   await scheduler.stop();
 });
+
+test('a backend that hangs is given up and not joined by others; the probes go on, and it ends when it wakes', async () => {
+  const passfile = join(folder, 'pgpass');
+  const outbox = new KeptOutbox();
+  const stats = newAgentStats('0.1.0', 'boot');
+  const { log } = silentLog();
+  const definitions = everything();
+  const scheduler = startScheduler({
+    definitions: {
+      ...definitions,
+      schedule: definitions.schedule.filter((entry) => entry.targetId === 2),
+    },
+    outbox,
+    stats,
+    log,
+    passfile,
+    gateLimits: { connectsPerMinute: 60, authenticationTimeoutMs: 1000 },
+  });
+  const client = await cluster.client();
+  const ours = async (): Promise<number[]> =>
+    (
+      await client.query(
+        "SELECT pid FROM pg_stat_activity WHERE usename = 'pem_monitor' ORDER BY backend_start",
+      )
+    ).rows.map((row) => row.pid);
+  await until('probes run', () => outbox.blocks.some(({ info }) => info.probe === 'session_info'));
+  await until('no visit is under way', () => (stats.costs.get('2/table_statistics')?.runs ?? 0) > 0);
+  const [kept] = await ours();
+  if (kept === undefined) throw new Error('no connection');
+  process.kill(kept, 'SIGSTOP');
+  try {
+    await until('it is given up', () => (scheduler.servers()[0]?.error ?? '').includes('no result'));
+    outbox.take();
+    await until('probes go on beside it', () =>
+      outbox.blocks.some(({ info }) => info.probe === 'session_info'),
+    );
+    expect((await ours()).length).toBeLessThanOrEqual(3);
+  } finally {
+    process.kill(kept, 'SIGCONT');
+  }
+  let left = await ours();
+  for (let attempt = 0; attempt < 200 && left.includes(kept); attempt++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    left = await ours();
+  }
+  expect(left).not.toContain(kept);
+  expect(left.length).toBeLessThanOrEqual(2);
+  await client.end();
+  await scheduler.stop();
+});

@@ -47,8 +47,13 @@ function first(latest: Latest, column: string): number {
 function HostCpu({ target }: { target: number }) {
   const latest = useLatest(target, 'cpu_usage');
   const all = latest.rows.find((row) => row.key === 'all');
+  const busy = all === undefined ? Number.NaN : cellNumber(all, 'busy_percent');
+  const trail = useTrail(latest.recordedAtUs, busy);
   return (
-    <Meter percent={all === undefined ? Number.NaN : cellNumber(all, 'busy_percent')} label="CPU busy" />
+    <span class="trail">
+      <Sparkline values={trail} />
+      <Meter percent={busy} label="CPU busy" />
+    </span>
   );
 }
 

@@ -238,7 +238,8 @@ const settingColumns: readonly TableColumn<LatestRow>[] = [
     minor: true,
   },
 ];
-const changedSetting = (row: LatestRow): boolean => cellText(row, 'source') !== 'default';
+// No source: the agent's own session changed it, the server did not.
+const changedSetting = (row: LatestRow): boolean => !['default', null].includes(cellText(row, 'source'));
 const settingSearch = ['name', 'setting', 'category'];
 
 export function SettingsTable({ target }: { target: number }) {

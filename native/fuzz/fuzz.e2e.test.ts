@@ -1,0 +1,79 @@
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { columnTypes } from '../../src/wire/config.js';
+import { encodeBatch, pgcopyToBlock } from '../codec.js';
+import { allColumns, meta, random, randomRows, stream } from '../model.js';
+import { clang, coreSources, native, run, sanitize, workFolder } from '../sanitize.js';
+
+// Bounded runs of the fuzz targets; PEM_FUZZ_SECONDS makes them longer.
+const seconds = Number(process.env.PEM_FUZZ_SECONDS ?? 10);
+
+let work: string;
+beforeAll(() => {
+  work = workFolder();
+});
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const wide = allColumns.length;
+/** Bytes before the stream: columns, size of pieces, value limit (see fuzz_build.cc). */
+const chosen = (piece: number, limit: number) =>
+  Buffer.from([wide - 1, piece, limit, ...columnTypes.map((_, i) => i)]);
+
+async function seeds(target: string): Promise<Buffer[]> {
+  const next = random(23);
+  const out: Buffer[] = [];
+  for (const count of [0, 1, 3, 70, 300]) {
+    const bytes = stream(randomRows(allColumns, count, count % 2 === 0 ? 0.2 : 0, next));
+    if (target === 'fuzz_build') {
+      out.push(Buffer.concat([chosen(255, 0), bytes]), Buffer.concat([chosen(6, 9), bytes]));
+    } else {
+      const { block } = await pgcopyToBlock(meta, allColumns, bytes);
+      const envelope = { agentId: 1, boot: '00000000-0000-4000-8000-000000000001', seq: 1n, createdAtUs: 0n };
+      out.push(block, encodeBatch(envelope, [block, block]));
+    }
+  }
+  return out;
+}
+
+describe.skipIf(clang === undefined)('fuzzing', () => {
+  for (const target of ['fuzz_verify', 'fuzz_build']) {
+    it(`${target} finds nothing`, { timeout: 240_000 + 1000 * seconds }, async () => {
+      const addon = [
+        'batch',
+        'block_builder',
+        'block_delta',
+        'block_encode',
+        'block_types',
+        'block_verify',
+        'block_write',
+        'memory',
+      ];
+      const objects = coreSources.map((file) => {
+        const object = `${target}_${basename(file)}.o`;
+        run(work, clang!, ['-std=c11', '-c', ...sanitize, '-fsanitize=fuzzer-no-link', '-o', object, file]);
+        return object;
+      });
+      run(work, clang!.replace('clang', 'clang++'), [
+        ...['-std=c++17', '-fno-exceptions', ...sanitize, '-fsanitize=fuzzer', '-o', target],
+        join(native, 'fuzz', `${target}.cc`),
+        ...addon.map((name) => join(native, 'addon', `${name}.cc`)),
+        ...objects,
+      ]);
+      mkdirSync(join(work, `${target}_corpus`));
+      for (const [i, seed] of (await seeds(target)).entries())
+        writeFileSync(join(work, `${target}_corpus`, `seed${i}`), seed);
+      run(work, join(work, target), [
+        ...[
+          `${target}_corpus`,
+          `-max_total_time=${seconds}`,
+          '-max_len=65536',
+          '-rss_limit_mb=2048',
+          '-timeout=20',
+        ],
+        ...['-print_final_stats=0', '-verbosity=0'],
+      ]);
+      expect(readdirSync(work).filter((name) => /^(crash|leak|oom|timeout)-/.test(name))).toEqual([]);
+    });
+  }
+});

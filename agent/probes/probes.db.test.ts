@@ -167,7 +167,9 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
 
   test("settings: the server's values, not those of the agent's session; no passwords; then only changes", async () => {
     const { rows, outbox, run } = runner(cluster);
-    await cluster.query(`ALTER SYSTEM SET primary_conninfo = 'host=h password=''geh eim'' user=u'`);
+    await cluster.query(
+      `ALTER SYSTEM SET primary_conninfo = 'host=h password=''geh\\'' eim'' passfile=x sslpassword=a\\ b user=u'`,
+    );
     await cluster.query('SELECT pg_reload_conf()');
     await until('the setting', async () =>
       (await cluster.query('SHOW primary_conninfo')).rows[0].primary_conninfo.includes('host=h'),
@@ -178,7 +180,8 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
       ('application_name', 'client_encoding', 'lock_timeout', 'primary_conninfo', 'seed') AND name NOT LIKE 'transaction%'`);
     expect(wanted.rows.length).toBeGreaterThan(300);
     for (const { name, setting } of wanted.rows) expect([name, byName.get(name)]).toEqual([name, setting]);
-    expect(byName.get('primary_conninfo')).toBe('host=h password=*** user=u');
+    expect(byName.get('primary_conninfo')).toBe('host=h password=*** passfile=x sslpassword=*** user=u');
+    expect(byName.get('lock_timeout')).toBeNull();
     expect(found.length).toBe(wanted.rows.length + 2);
 
     await run(probeNamed('settings'));

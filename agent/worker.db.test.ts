@@ -49,14 +49,14 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function start(): Worker {
+function start(place = folder): Worker {
   const config: AgentConfig = {
     ...configDefaults,
-    folder,
+    folder: place,
     agentId: agent.agentId,
     role: agent.role,
     pem: { ...parseConninfo(agent.conninfo), port: String(proxy.port) },
-    spool: { ...configDefaults.spool, folder: join(folder, 'spool'), syncAfterMs: 1000 },
+    spool: { ...configDefaults.spool, folder: join(place, 'spool'), syncAfterMs: 1000 },
     tuning: { ...configDefaults.tuning, syncMs: 200, batchWindowMs: 5 },
   };
   worker = startWorker({ config, version: '0.1.0', log, certificate: false });
@@ -207,4 +207,38 @@ test('two boots: what the first could not send comes under its own boot, which a
   ]);
   expect(boots.rows.map((row) => row.boot)).toEqual(worker?.spool.boots());
   expect(boots.rowCount).toBe(2);
+});
+
+test('a cloned agent is quarantined and both copies keep their rows; released, both arrive', async () => {
+  ingest.start();
+  const original = start();
+  await produce(20);
+  await everythingTakenOnce();
+  const other = join(folder, 'clone');
+  const clone = start(other);
+  try {
+    const state = async (): Promise<string | null> => {
+      const found = await pem.query('SELECT quarantined_reason AS why FROM pem.agent WHERE id = $1', [
+        agent.agentId,
+      ]);
+      return found.rows[0]?.why ?? null;
+    };
+    await until('quarantine', async () => /^cloned/.test((await state()) ?? ''));
+    const before = ingest.taken.size;
+    await produce(20);
+    original.outbox.put([numberedBlock(agent.hostTarget, ++sent)]);
+    await until(
+      'PEM refuses both',
+      () => original.counts().ship.errors > 0 && clone.counts().ship.errors > 0,
+    );
+    expect(ingest.taken.size).toBe(before);
+    await original.stop();
+    await pem.query('SELECT pem.release_agent($1)', [agent.agentId]);
+    await until('the copy that goes on', () => ingest.taken.size === sent - 1);
+    await clone.stop();
+    start();
+    await everythingTakenOnce();
+  } finally {
+    await Promise.all([original.stop(), clone.stop()]);
+  }
 });

@@ -111,6 +111,16 @@ export function startWorker(options: WorkerOptions): Worker {
   }, tickMs);
   link.start();
 
+  const stop = async (): Promise<void> => {
+    clearInterval(timer);
+    batcher.close();
+    await link.stop();
+    await ticking;
+    await spool.close();
+    unlock();
+  };
+  let stopped: Promise<void> | undefined;
+
   return {
     outbox: batcher,
     definitions,
@@ -118,13 +128,9 @@ export function startWorker(options: WorkerOptions): Worker {
     spool,
     link,
     counts: () => ({ ship: ship.counts, spool: spool.stats() }),
-    async stop() {
-      clearInterval(timer);
-      batcher.close();
-      await link.stop();
-      await ticking;
-      await spool.close();
-      unlock();
+    stop() {
+      stopped ??= stop();
+      return stopped;
     },
   };
 }

@@ -201,7 +201,7 @@ export class Link {
       if (reply.quarantined !== null) {
         const reason = reply.quarantined;
         this.#options.log.error({ code: 'agent_quarantined', reason }, 'PEM has quarantined this agent');
-      }
+      } else this.#options.ship.resume();
     }
     if (reply.config !== undefined && reply.config !== null) this.#takeDefinitions(reply.config);
     if (reply.certificate !== null) this.#takeCertificate(connection, reply.certificate);

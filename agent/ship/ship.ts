@@ -176,6 +176,12 @@ export class Ship {
     this.#pump();
   }
 
+  /** The reason to wait is gone: PEM takes batches of this agent again. */
+  resume(): void {
+    this.#waitUntilMs = 0;
+    this.#pump();
+  }
+
   #rewind(): void {
     this.#held = [];
     // A new object: a read that is under way goes on with the old one.

@@ -26,6 +26,9 @@ Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes, size_t size = SIZE_MAX);
 // {block, rows, cutValues, badText}; `block` is what builder.finish() gave.
 Napi::Value ToBlockResult(Napi::Env env, const BlockBuilder &builder, Bytes &&block);
 
+// The class DeltaState (codec_delta.cc).
+Napi::Function DefineDeltaState(Napi::Env env);
+
 void InitCodec(Napi::Env env, Napi::Object exports);
 
 }  // namespace pem

@@ -113,14 +113,48 @@ export interface BatchInfo {
   blocks: { bytes: Buffer; info?: BlockInfo; error?: CodecFault }[];
 }
 
-interface RawBatch {
+interface Shape {
+  probe: string;
+  scope?: string;
+  columns: ColumnSpec[];
+  nullColumns: number[];
+}
+
+/** Blocks as the addon tells of them: nine numbers each (see infoAt), and a shape that blocks share, or a fault. */
+interface RawBlocks {
+  words: BigInt64Array;
+  found: (Shape | CodecFault)[];
+}
+
+interface RawBatch extends RawBlocks {
   agentId: number;
   boot: Buffer;
   seq: bigint;
   createdAtUs: bigint;
   crc: number;
   error?: CodecFault;
-  blocks: { offset: number; length: number; info?: BlockInfo; error?: CodecFault }[];
+}
+
+const wordsPerBlock = 9;
+const kinds: readonly BlockKind[] = ['full', 'delta', 'append'];
+
+function infoAt(words: BigInt64Array, block: number, shape: Shape): BlockInfo {
+  const at = block * wordsPerBlock;
+  const info: BlockInfo = {
+    target: words[at + 2]!,
+    probe: shape.probe,
+    probeVersion: Number(words[at + 7]),
+    kind: kinds[Number(words[at + 8]) - 1]!,
+    recordedAtUs: words[at + 3]!,
+    intervalUs: words[at + 4]!,
+    rows: Number(words[at + 5]),
+    tombstones: Number(words[at + 6]),
+    columns: shape.columns,
+    nullColumns: shape.nullColumns,
+    bytes: Number(words[at + 1]),
+  };
+  if (shape.scope !== undefined) info.scope = shape.scope;
+  return info;
 }
 
 interface RawDelta {
@@ -151,7 +185,7 @@ interface Addon {
     blocks: readonly Buffer[],
   ): Buffer;
   verifyBatches(batches: readonly Buffer[]): Promise<RawBatch[]>;
-  blockInfo(block: Buffer): BlockInfo;
+  blockInfo(block: Buffer): RawBlocks;
   crc32c(data: Buffer, seed: number): number;
   DeltaState: new (columns: readonly ColumnSpec[], keyColumns: readonly number[]) => RawDelta;
 }
@@ -245,18 +279,19 @@ export async function verifyBatches(batches: readonly Buffer[]): Promise<BatchIn
         createdAtUs: raw.createdAtUs,
       },
       crc: raw.crc,
-      blocks: raw.blocks.map(({ offset, length, info, error }) => ({
-        bytes: batch.subarray(offset, offset + length),
-        ...(info && { info }),
-        ...(error && { error }),
-      })),
+      blocks: raw.found.map((found, k) => {
+        const offset = Number(raw.words[k * wordsPerBlock]);
+        const bytes = batch.subarray(offset, offset + Number(raw.words[k * wordsPerBlock + 1]));
+        return 'code' in found ? { bytes, error: found } : { bytes, info: infoAt(raw.words, k, found) };
+      }),
     };
   });
 }
 
 /** What a block's header says; checks its structure, not its values. */
 export function blockInfo(block: Buffer): BlockInfo {
-  return call(() => addon.blockInfo(block));
+  const { words, found } = call(() => addon.blockInfo(block));
+  return infoAt(words, 0, found[0] as Shape);
 }
 
 /** CRC-32C; seed continues an earlier one. */

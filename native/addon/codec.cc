@@ -50,38 +50,7 @@ Napi::Value ThrowArgument(Napi::Env env, const char *message) {
   return Throw(env, error);
 }
 
-const char *KindName(BlockKind kind) {
-  return kind == BlockKind::Full ? "full" : kind == BlockKind::Delta ? "delta" : "append";
-}
-
 Napi::String Text(Napi::Env env, std::string_view s) { return Napi::String::New(env, s.data(), s.size()); }
-
-// Column lists of blocks in one answer: blocks of one probe share a list, as most blocks of a batch run do.
-class ColumnLists {
- public:
-  Napi::Value Get(Napi::Env env, const BlockView &view) {
-    std::string key(view.probe);
-    key += '\0';
-    for (const ColumnView &column : view.columns) {
-      key += column.name;
-      key += static_cast<char>(column.type);
-    }
-    auto found = lists_.find(key);
-    if (found != lists_.end()) return found->second;
-    Napi::Array list = Napi::Array::New(env, view.columns.size());
-    for (uint32_t i = 0; i < view.columns.size(); i++) {
-      Napi::Object column = Napi::Object::New(env);
-      column.Set("name", Text(env, view.columns[i].name));
-      column.Set("type", col_type_name(view.columns[i].type));
-      list.Set(i, column);
-    }
-    lists_.emplace(std::move(key), list);
-    return list;
-  }
-
- private:
-  std::unordered_map<std::string, Napi::Value> lists_;
-};
 
 // Columns that have a NULL in a row that is no tombstone: what may not be among the keys.
 bool HasNull(const ColumnView &column, uint32_t rows) {
@@ -90,25 +59,52 @@ bool HasNull(const ColumnView &column, uint32_t rows) {
   return false;
 }
 
-Napi::Object ToInfo(Napi::Env env, const BlockView &view, ColumnLists *lists) {
-  Napi::Object info = Napi::Object::New(env);
-  info.Set("target", Napi::BigInt::New(env, view.target));
-  info.Set("probe", Text(env, view.probe));
-  info.Set("probeVersion", view.probe_version);
-  info.Set("kind", KindName(view.kind));
-  if (view.has_scope) info.Set("scope", Text(env, view.scope));
-  info.Set("recordedAtUs", Napi::BigInt::New(env, view.recorded_at_us));
-  info.Set("intervalUs", Napi::BigInt::New(env, view.interval_us));
-  info.Set("rows", view.rows);
-  info.Set("tombstones", view.tombstones);
-  info.Set("columns", lists->Get(env, view));
-  Napi::Array nulls = Napi::Array::New(env);
-  for (uint32_t i = 0; i < view.columns.size(); i++)
-    if (view.columns[i].nulls != nullptr && HasNull(view.columns[i], view.rows - view.tombstones))
-      nulls.Set(nulls.Length(), i);
-  info.Set("nullColumns", nulls);
-  info.Set("bytes", static_cast<double>(view.size));
-  return info;
+// What blocks of one probe share: {probe, scope?, columns, nullColumns}. In one answer each is made once, for making
+// objects costs more than checking a small block.
+class Shapes {
+ public:
+  Napi::Value Get(Napi::Env env, const BlockView &view) {
+    std::string key(view.probe);
+    key += view.has_scope ? '\1' : '\0';
+    key += view.scope;
+    for (const ColumnView &column : view.columns) {
+      key += '\0';
+      key += column.name;
+      key += static_cast<char>(column.type);
+      if (column.nulls != nullptr && HasNull(column, view.rows - view.tombstones)) key += '\1';
+    }
+    auto found = shapes_.find(key);
+    if (found != shapes_.end()) return found->second;
+    Napi::Object shape = Napi::Object::New(env);
+    Napi::Array columns = Napi::Array::New(env, view.columns.size()), nulls = Napi::Array::New(env);
+    for (uint32_t i = 0; i < view.columns.size(); i++) {
+      const ColumnView &view_column = view.columns[i];
+      Napi::Object column = Napi::Object::New(env);
+      column.Set("name", Text(env, view_column.name));
+      column.Set("type", col_type_name(view_column.type));
+      columns.Set(i, column);
+      if (view_column.nulls != nullptr && HasNull(view_column, view.rows - view.tombstones)) nulls.Set(nulls.Length(), i);
+    }
+    shape.Set("probe", Text(env, view.probe));
+    if (view.has_scope) shape.Set("scope", Text(env, view.scope));
+    shape.Set("columns", columns);
+    shape.Set("nullColumns", nulls);
+    shapes_.emplace(std::move(key), shape);
+    return shape;
+  }
+
+ private:
+  std::unordered_map<std::string, Napi::Value> shapes_;
+};
+
+// The numbers of a block's info, in the order that codec.ts reads them.
+constexpr size_t kWords = 9;
+
+void PutWords(const BlockView &view, size_t offset, int64_t *words) {
+  const int64_t all[kWords] = {static_cast<int64_t>(offset), static_cast<int64_t>(view.size), view.target,
+                               view.recorded_at_us, view.interval_us, view.rows, view.tombstones, view.probe_version,
+                               static_cast<int64_t>(view.kind)};
+  std::memcpy(words, all, sizeof all);
 }
 
 Napi::Object ToErrorInfo(Napi::Env env, const CodecError &error) {
@@ -307,10 +303,8 @@ void Check(const Piece &batch, CheckedBatch *out) {
   }
 }
 
-Napi::Object ToBatchInfo(Napi::Env env, const CheckedBatch &batch, ColumnLists *lists) {
+Napi::Object ToBatchInfo(Napi::Env env, const CheckedBatch &batch, Shapes *shapes) {
   Napi::Object info = Napi::Object::New(env);
-  Napi::Array blocks = Napi::Array::New(env, batch.blocks.size());
-  info.Set("blocks", blocks);
   if (batch.error) {
     info.Set("error", ToErrorInfo(env, batch.error));
     return info;
@@ -320,17 +314,22 @@ Napi::Object ToBatchInfo(Napi::Env env, const CheckedBatch &batch, ColumnLists *
   info.Set("seq", Napi::BigInt::New(env, batch.envelope.seq));
   info.Set("createdAtUs", Napi::BigInt::New(env, batch.envelope.created_at_us));
   info.Set("crc", batch.crc);
+  Napi::BigInt64Array words = Napi::BigInt64Array::New(env, batch.blocks.size() * kWords, napi_bigint64_array);
+  Napi::Array found = Napi::Array::New(env, batch.blocks.size());
   for (uint32_t i = 0; i < batch.blocks.size(); i++) {
     const CheckedBlock &block = batch.blocks[i];
-    Napi::Object item = Napi::Object::New(env);
-    item.Set("offset", static_cast<double>(block.offset));
-    item.Set("length", static_cast<double>(block.size));
-    if (block.error)
-      item.Set("error", ToErrorInfo(env, block.error));
-    else
-      item.Set("info", ToInfo(env, block.view, lists));
-    blocks.Set(i, item);
+    if (block.error) {
+      int64_t *at = words.Data() + i * kWords;
+      at[0] = static_cast<int64_t>(block.offset);
+      at[1] = static_cast<int64_t>(block.size);
+      found.Set(i, ToErrorInfo(env, block.error));
+    } else {
+      PutWords(block.view, block.offset, words.Data() + i * kWords);
+      found.Set(i, shapes->Get(env, block.view));
+    }
   }
+  info.Set("words", words);
+  info.Set("found", found);
   return info;
 }
 
@@ -348,14 +347,14 @@ Napi::Value VerifyBatches(const Napi::CallbackInfo &info) {
         return true;
       },
       [checked](Napi::Env e, Napi::Array) -> Napi::Value {
-        ColumnLists lists;
+        Shapes shapes;
         Napi::Array out = Napi::Array::New(e, checked->size());
-        for (uint32_t i = 0; i < checked->size(); i++) out.Set(i, ToBatchInfo(e, (*checked)[i], &lists));
+        for (uint32_t i = 0; i < checked->size(); i++) out.Set(i, ToBatchInfo(e, (*checked)[i], &shapes));
         return out;
       });
 }
 
-// (block) -> BlockInfo
+// (block) -> {words, found: [shape]}
 Napi::Value GetBlockInfo(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   if (!info[0].IsBuffer()) return ThrowArgument(env, "block must be a Buffer");
@@ -364,8 +363,15 @@ Napi::Value GetBlockInfo(const Napi::CallbackInfo &info) {
   BlockView view;
   CodecError error;
   if (!open_block(aligned.data(), block.Length(), &view, &error)) return Throw(env, error);
-  ColumnLists lists;
-  return ToInfo(env, view, &lists);
+  Shapes shapes;
+  Napi::Object result = Napi::Object::New(env);
+  Napi::BigInt64Array words = Napi::BigInt64Array::New(env, kWords, napi_bigint64_array);
+  PutWords(view, 0, words.Data());
+  Napi::Array found = Napi::Array::New(env, 1);
+  found.Set(0u, shapes.Get(env, view));
+  result.Set("words", words);
+  result.Set("found", found);
+  return result;
 }
 
 // (data, seed) -> number

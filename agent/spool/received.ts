@@ -49,6 +49,17 @@ export class ReceivedSet {
     return total;
   }
 
+  /** The first of first .. last that is not in the set; last + 1 when all are. */
+  firstMissing(boot: string, first: number, last: number): number {
+    let wanted = first;
+    for (const [lo, hi] of this.#boots.get(boot) ?? []) {
+      if (hi <= wanted) continue;
+      if (lo > wanted) break;
+      wanted = hi;
+    }
+    return Math.min(wanted, last + 1);
+  }
+
   covers(boot: string, first: number, last: number): boolean {
     return this.count(boot, first, last) === last - first + 1;
   }

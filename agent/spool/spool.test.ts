@@ -321,6 +321,19 @@ describe('against the model file system', () => {
     expect(fs.list().map((entry) => entry.name)).toContain(segmentName(7));
   });
 
+  test('the age of what waits is that of the oldest batch PEM does not have, not of its segment', () => {
+    const { spool, received } = open(new ModelFs(), { segmentBytes: 1024 * 1024, maxBytes: 8 * 1024 * 1024 });
+    const startMs = clockMs;
+    for (let at = 0; at < 100; at += 1) {
+      fill(spool, 1);
+      clockMs += 1000;
+    }
+    received.replace(spool.boot, [[1, 99]]);
+    expect(Math.abs(spool.stats().oldestPendingUs / 1000 - (startMs + 98_000))).toBeLessThan(10);
+    received.replace(spool.boot, [[2, 101]]);
+    expect(spool.stats().oldestPendingUs / 1000).toBe(startMs);
+  });
+
   test('an acknowledgement moves the cursor, unlinks nothing, and a shrunken set brings the batches back', async () => {
     const fs = new ModelFs();
     const { spool, received } = open(fs);

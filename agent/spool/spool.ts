@@ -56,7 +56,7 @@ export interface SpoolStats {
   readonly rows: number;
   /** What PEM does not have. */
   readonly pendingBatches: number;
-  /** Creation time of the oldest segment that holds something PEM does not have, µs; 0 when nothing waits. */
+  /** Creation time of the oldest batch that PEM does not have, µs (within a segment estimated); 0 when nothing waits. */
   readonly oldestPendingUs: number;
   /** Gone without PEM having said that it has it. */
   readonly dropped: Readonly<Quantity>;
@@ -245,7 +245,7 @@ export class Spool {
         segment.batches - this.#options.received.count(segment.boot, segment.firstSeq, segment.lastSeq);
       if (pending <= 0) continue;
       pendingBatches += pending;
-      if (oldestPendingUs === 0) oldestPendingUs = segment.oldestUs;
+      if (oldestPendingUs === 0) oldestPendingUs = this.#pendingSinceUs(segment);
     }
     return {
       bytes: this.#bytes,
@@ -260,6 +260,17 @@ export class Spool {
       syncs: this.#sync.done,
       syncErrors: this.#sync.failed,
     };
+  }
+
+  /**
+   * When the oldest batch of a segment that PEM does not have was made. A segment knows the times of its first and last
+   * batch; between them batches are taken as evenly spread, which spares an index of every batch for one figure.
+   */
+  #pendingSinceUs(segment: Segment): number {
+    const { boot, firstSeq, lastSeq, oldestUs, newestUs } = segment;
+    const missing = this.#options.received.firstMissing(boot, firstSeq, lastSeq);
+    const share = Math.min(1, (missing - firstSeq) / Math.max(1, lastSeq - firstSeq));
+    return Math.round(oldestUs + (newestUs - oldestUs) * share);
   }
 
   #makeRoom(size: number): boolean {

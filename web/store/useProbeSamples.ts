@@ -105,7 +105,7 @@ function openStore(key: string, target: number, probeName: string, columns: read
         if (snapshots > 1) reload();
         break;
       case 'block':
-        if (event.block.kind !== 'delta') follow(event.block);
+        follow(event.block);
         break;
     }
   };

@@ -1,8 +1,6 @@
 // The pool behind blocks and streams; see memory.h. A piece begins with a hidden line that says its size.
 #include "memory.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -13,7 +11,6 @@ namespace {
 
 constexpr size_t kLine = 64;
 constexpr size_t kPooled = 64u << 10;  // smaller pieces are malloc's business
-constexpr size_t kHugePage = 2u << 20;  // pieces of several of these ask for huge pages: fewer first touches
 
 struct Waiting {
   uint8_t *base;
@@ -61,11 +58,8 @@ uint8_t *pool_take(size_t n, size_t *capacity) {
     }
   }
   if (base == nullptr) {
-    const bool huge = want >= 2 * kHugePage;
-    if (huge) want = (want + kHugePage - 1) / kHugePage * kHugePage;
-    base = static_cast<uint8_t *>(std::aligned_alloc(huge ? kHugePage : kLine, want));
+    base = static_cast<uint8_t *>(std::aligned_alloc(kLine, want));
     if (base == nullptr) std::abort();
-    if (huge) (void)madvise(base, want, MADV_HUGEPAGE);  // a wish: without it all is the same, but slower
     piece_size(base) = want;
   }
   *capacity = piece_size(base) - kLine;

@@ -81,8 +81,8 @@ export class Link {
   connected = false;
   /** Sessions after the first. */
   reconnects = 0;
-  /** PEM's clock minus ours, µs, from the middle of the last pem.sync(). */
-  clockOffsetUs = 0;
+  /** PEM's clock minus ours, µs, from the middle of the last pem.sync(); null before the first. */
+  clockOffsetUs: number | null = null;
   readonly #options: LinkOptions;
   readonly #random: () => number;
   readonly #host = hostFacts();

@@ -26,6 +26,8 @@ export interface ClusterOptions {
   readonly tcp?: boolean;
   /** A stopped data directory to copy instead of running initdb. */
   readonly template?: string;
+  /** Where its folder is made; default: the system's temporary folder. */
+  readonly parent?: string;
   /** Called with the data directory before the first start: certificates and the like. */
   readonly prepare?: (dataDirectory: string) => void;
 }
@@ -110,7 +112,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   sweep();
   const bin = options.bin ?? findServerBin();
   const user = serverUser();
-  const folder = mkdtempSync(join(tmpdir(), `pemrig-${process.pid}-`));
+  const folder = mkdtempSync(join(options.parent ?? tmpdir(), `pemrig-${process.pid}-`));
   const dataDirectory = join(folder, 'data');
   if (user.uid !== undefined && user.gid !== undefined) chownSync(folder, user.uid, user.gid);
   const identity = {

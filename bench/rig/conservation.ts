@@ -19,16 +19,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { nodeFs } from '../../agent/spool/fs.js';
 import { seededRandom } from '../../agent/spool/model_fs.js';
-import { ReceivedSet } from '../../agent/spool/received.js';
-import { Spool } from '../../agent/spool/spool.js';
-import { verifyBatches } from '../../native/index.js';
 import { parseConninfo } from '../../src/base/conninfo.js';
 import { serverUser } from './cluster.js';
 import { type Pem, type RigAgent, startPem } from './pem.js';
 import type { Expected, ProducerConfig } from './producer.js';
 import { TestProxy } from './proxy.js';
+import { readSpool } from './spooled.js';
 
 const run = promisify(execFile);
 const root = fileURLToPath(
@@ -251,49 +248,6 @@ class Harness {
     await Promise.all(exits);
     clearTimeout(late);
   }
-}
-
-interface BlockSeen {
-  readonly probe: string;
-  readonly atUs: string;
-  readonly rows: number;
-}
-
-/** Reads the spool as the next start of an agent would. */
-async function readSpool(
-  folder: string,
-  agentId: number,
-): Promise<{ blocks: BlockSeen[]; batches: number; boots: number }> {
-  const spool = new Spool({
-    fs: nodeFs(join(folder, 'spool')),
-    agentId,
-    received: new ReceivedSet(),
-    maxBytes: 1 << 30,
-    maxAgeMs: 86_400_000,
-    report: (problem) => {
-      throw problem;
-    },
-  });
-  const cursor = { segment: 0, offset: 0 };
-  const blocks: BlockSeen[] = [];
-  let batches = 0;
-  for (;;) {
-    const read = await spool.read(cursor, () => false, 4 << 20);
-    if (read.length === 0) break;
-    batches += read.length;
-    for (const info of await verifyBatches(read.map((batch) => batch.payload))) {
-      if (info.error !== undefined) throw new Error(`the spool holds a bad batch: ${info.error.message}`);
-      for (const block of info.blocks) {
-        if (block.info === undefined) throw new Error(`the spool holds a bad block: ${block.error?.message}`);
-        blocks.push({
-          probe: block.info.probe,
-          atUs: String(block.info.recordedAtUs),
-          rows: block.info.rows,
-        });
-      }
-    }
-  }
-  return { blocks, batches, boots: spool.boots().length - 1 };
 }
 
 const historySql = {

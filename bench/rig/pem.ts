@@ -84,6 +84,10 @@ export interface PemOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Extra lines before the rig's own in pg_hba.conf. */
   readonly hba?: string;
+  /** Where the cluster's folder is made; default: the system's temporary folder. */
+  readonly parent?: string;
+  /** Called with the data directory before the first start. */
+  readonly prepare?: (dataDirectory: string) => void;
 }
 
 function copyTls(from: string, to: string, dataDirectory: string): void {
@@ -109,6 +113,7 @@ export async function startPem(options: PemOptions = {}): Promise<Pem> {
   let tls = '';
   const cluster = await startCluster({
     template: template.data,
+    ...(options.parent === undefined ? {} : { parent: options.parent }),
     tcp: true,
     hba: `${options.hba ?? ''}${hba}`,
     settings: {
@@ -122,6 +127,7 @@ export async function startPem(options: PemOptions = {}): Promise<Pem> {
     prepare(dataDirectory) {
       tls = join(dataDirectory, '../tls');
       copyTls(template.tls, tls, dataDirectory);
+      options.prepare?.(dataDirectory);
     },
   });
 

@@ -100,6 +100,7 @@ SELECT probe, target_id, scope, timestamptz 'epoch' + recorded_us * interval '1 
 ON CONFLICT (target_id, probe, scope) DO UPDATE SET
   recorded_at = CASE WHEN (p.arrival, p.seq) <= (excluded.arrival, excluded.seq) THEN excluded.recorded_at ELSE p.recorded_at END,
   rows = CASE WHEN (p.arrival, p.seq) <= (excluded.arrival, excluded.seq) THEN excluded.rows ELSE p.rows END,
+  seen_at = CASE WHEN (p.arrival, p.seq) <= (excluded.arrival, excluded.seq) THEN excluded.seen_at ELSE p.seen_at END,
   seq = CASE WHEN (p.arrival, p.seq) <= (excluded.arrival, excluded.seq) THEN excluded.seq ELSE p.seq END,
   arrival = greatest(p.arrival, excluded.arrival),
   full_seq = CASE WHEN excluded.full_arrival IS NULL OR (p.full_arrival, p.full_seq) > (excluded.full_arrival, excluded.full_seq)

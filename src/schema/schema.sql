@@ -1416,11 +1416,16 @@ CREATE TABLE pem.probe_state (
     seq bigint NOT NULL,
     full_arrival bigint,
     full_seq bigint,
-    rows integer
+    rows integer,
+    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 )
 WITH (fillfactor='50');
 
 ALTER TABLE pem.probe_state OWNER TO pem_owner;
+
+COMMENT ON COLUMN pem.probe_state.recorded_at IS 'When the newest block was measured, by the agent''s clock.';
+
+COMMENT ON COLUMN pem.probe_state.seen_at IS 'When the newest block came in, by PEM''s clock.';
 
 ALTER TABLE pem.quarantine ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME pem.quarantine_id_seq
@@ -1464,7 +1469,11 @@ CREATE VIEW pem.server_status WITH (security_invoker='true') AS
     s.active,
         CASE
             WHEN (p.recorded_at IS NULL) THEN 'unknown'::text
-            WHEN (p.recorded_at < (now() - GREATEST('00:00:15'::interval, (((3 * COALESCE(c.interval_ms, i.interval_ms, 5000)))::double precision * '00:00:00.001'::interval)))) THEN 'down'::text
+            WHEN (LEAST(p.seen_at, (p.recorded_at + k.ahead)) < (now() - GREATEST('00:00:15'::interval, (((3 * COALESCE(c.interval_ms, i.interval_ms, 5000)))::double precision * '00:00:00.001'::interval)))) THEN
+            CASE
+                WHEN ((k.ahead < '-01:00:00'::interval) OR (k.ahead > '01:00:00'::interval)) THEN 'unknown'::text
+                ELSE 'down'::text
+            END
             WHEN ((a.status IS NOT NULL) AND (a.status <> 'up'::text)) THEN a.status
             ELSE 'up'::text
         END AS status,
@@ -1476,13 +1485,18 @@ CREATE VIEW pem.server_status WITH (security_invoker='true') AS
     t.owner,
     t.team,
     p.recorded_at AS last_sample
-   FROM ((((((pem.server s
+   FROM (((((((pem.server s
      JOIN pem.target t ON (((t.id = s.target_id) AND (t.deleted_at IS NULL))))
      LEFT JOIN pem.target_agent ta ON (((ta.target_id = s.target_id) AND (ta.until IS NULL))))
      LEFT JOIN pem.probe_state p ON (((p.target_id = s.target_id) AND (p.probe = 'server_info'::text) AND (p.scope = ''::text))))
      LEFT JOIN pem.probe i ON ((i.name = 'server_info'::text)))
      LEFT JOIN pem.probe_config c ON (((c.target_id = s.target_id) AND (c.probe = 'server_info'::text))))
-     LEFT JOIN pem.agent_status a ON ((a.agent_id = ta.agent_id)));
+     LEFT JOIN pem.agent_status a ON ((a.agent_id = ta.agent_id)))
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN (jsonb_typeof((a.info -> 'clockOffsetUs'::text)) = 'number'::text) THEN ((GREATEST(LEAST(((a.info -> 'clockOffsetUs'::text))::numeric, '1000000000000000'::numeric), '-1000000000000000'::numeric))::double precision * '00:00:00.000001'::interval)
+                    ELSE NULL::interval
+                END AS ahead) k);
 
 ALTER TABLE pem.server_status OWNER TO pem_owner;
 

@@ -222,11 +222,45 @@ test('server status follows its samples and its agent', async () => {
   ]);
   expect(await status()).toBe('down');
   await sync({ boots: [a] });
-  await pem.query(
-    `UPDATE pem.probe_state SET recorded_at = now() - interval '10 minutes' WHERE target_id = $1`,
-    [target],
-  );
+  await pem.query(`UPDATE pem.probe_state SET seen_at = now() - interval '10 minutes' WHERE target_id = $1`, [
+    target,
+  ]);
   expect(await status()).toBe('down');
+});
+
+test("server status judges samples by PEM's clock, whatever the agent's says", async () => {
+  const target = agent.serverTargets[0];
+  const status = async (sampled: string, seen: string, offset: unknown): Promise<string> => {
+    await sync({ boots: [a], info: { clockOffsetUs: offset } });
+    await pem.query(
+      `INSERT INTO pem.probe_state (target_id, probe, recorded_at, arrival, seq, seen_at)
+         VALUES ($1, 'server_info', now() + $2::interval, 1, 1, now() + $3::interval)
+       ON CONFLICT (target_id, probe, scope) DO UPDATE SET recorded_at = excluded.recorded_at, seen_at = excluded.seen_at`,
+      [target, sampled, seen],
+    );
+    return (await pem.query('SELECT status FROM pem.server_status WHERE target_id = $1', [target])).rows[0]
+      .status;
+  };
+  const hourUs = 3_600_000_000;
+  // Half an hour ahead: fresh while samples come in, not for the half hour after the last one.
+  expect(await status('30 min', '0', -hourUs / 2)).toBe('up');
+  expect(await status('30 min', '-1 min', -hourUs / 2)).toBe('down');
+  expect(await status('30 min', '-1 min', null)).toBe('down');
+  // Two days behind: fresh all the same; an old sample that comes in late is not.
+  expect(await status('-2 days', '0', 48 * hourUs)).toBe('up');
+  expect(await status('-2 days', '0', null)).toBe('up');
+  expect(await status('-2 days', '0', 0)).toBe('down');
+  // So far ahead that no sample is taken: nobody knows.
+  expect(await status('-1 h', '-1 h', -3 * hourUs)).toBe('unknown');
+  // An agent may say what it likes without breaking the view.
+  for (const nonsense of ['x', {}, true, [1]]) expect(await status('0', '0', nonsense)).toBe('up');
+  await sync({ boots: [a] });
+  await pem.query(
+    `UPDATE pem.agent_heartbeat SET info = '{"clockOffsetUs": 1e400}'::jsonb WHERE agent_id = $1`,
+    [agent.agentId],
+  );
+  const { rows } = await pem.query('SELECT status FROM pem.server_status WHERE target_id = $1', [target]);
+  expect(rows[0].status).toBe('up');
 });
 
 test('commands come once a boot until they are done', async () => {

@@ -98,8 +98,11 @@ CREATE TABLE pem.probe_state (
   recorded_at timestamptz NOT NULL,
   arrival bigint NOT NULL, seq bigint NOT NULL,
   full_arrival bigint, full_seq bigint, rows int,
+  seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (target_id, probe, scope)
 ) WITH (fillfactor = 50);
+COMMENT ON COLUMN pem.probe_state.recorded_at IS 'When the newest block was measured, by the agent''s clock.';
+COMMENT ON COLUMN pem.probe_state.seen_at IS 'When the newest block came in, by PEM''s clock.';
 
 CREATE SEQUENCE pem.arrival_seq;
 CREATE TABLE pem.received (

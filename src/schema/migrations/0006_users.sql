@@ -170,12 +170,16 @@ SELECT a.id AS agent_id, a.display_name, a.host_target_id AS target_id,
   LEFT JOIN pem.agent_heartbeat h ON h.agent_id = a.id;
 
 -- up: its last server_info sample is no older than three intervals (at least 15 s) and its agent, where one may see it,
--- is up; unknown: never sampled.
+-- is up; unknown: never sampled, or the agent's clock is so wrong that its samples may not count. A sample is as old as
+-- the agent's clock says, corrected by what the agent found ours to be ahead, and at least as old as its coming in: a
+-- sample from a long back-fill makes nothing fresh, nor does a clock that runs ahead. What an agent says is a number of
+-- any size, or none.
 CREATE VIEW pem.server_status WITH (security_invoker = true) AS
 SELECT s.target_id, t.name, s.host, s.port, s.database, s.active,
        CASE WHEN p.recorded_at IS NULL THEN 'unknown'
-            WHEN p.recorded_at < now() - greatest(interval '15 s',
-                   3 * coalesce(c.interval_ms, i.interval_ms, 5000) * interval '1 ms') THEN 'down'
+            WHEN least(p.seen_at, p.recorded_at + k.ahead) < now() - greatest(interval '15 s',
+                   3 * coalesce(c.interval_ms, i.interval_ms, 5000) * interval '1 ms')
+              THEN CASE WHEN k.ahead NOT BETWEEN interval '-1 h' AND interval '1 h' THEN 'unknown' ELSE 'down' END
             WHEN a.status IS NOT NULL AND a.status <> 'up' THEN a.status
             ELSE 'up' END AS status,
        ta.agent_id, s.host_target_id, s.server_version_num, s.system_identifier, s.error,
@@ -186,7 +190,9 @@ SELECT s.target_id, t.name, s.host, s.port, s.database, s.active,
   LEFT JOIN pem.probe_state p ON p.target_id = s.target_id AND p.probe = 'server_info' AND p.scope = ''
   LEFT JOIN pem.probe i ON i.name = 'server_info'
   LEFT JOIN pem.probe_config c ON c.target_id = s.target_id AND c.probe = 'server_info'
-  LEFT JOIN pem.agent_status a ON a.agent_id = ta.agent_id;
+  LEFT JOIN pem.agent_status a ON a.agent_id = ta.agent_id
+  CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(a.info -> 'clockOffsetUs') = 'number'
+      THEN greatest(least((a.info -> 'clockOffsetUs')::numeric, 1e15), -1e15)::float8 * interval '1 us' END AS ahead) k;
 GRANT SELECT ON pem.agent_status, pem.server_status TO pem_user;
 
 -- Quarantine is unreadable; this says how much of it is there, of the agents one sees.

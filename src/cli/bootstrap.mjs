@@ -30,6 +30,7 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const logFile = join(root, 'build/setup.log');
 const started = Date.now();
+let logStarted = false;
 
 class Stop extends Error {
   constructor(message, status = 1) {
@@ -206,8 +207,13 @@ async function installPackages(all) {
     'policy=/usr/sbin/policy-rc.d',
     'if [ ! -e $policy ]; then printf "#!/bin/sh\\nexit 101\\n" > $policy; chmod 755 $policy; trap "rm -f $policy" EXIT; fi',
     'apt-get update',
-    `for p in ${packages.join(' ')}; do apt-cache show $p > /dev/null || { echo "no package $p in this system's sources"; exit 100; }; done`,
-    install,
+    'known=',
+    `for p in ${packages.join(' ')}; do`,
+    '  if apt-cache show $p > /dev/null 2>&1; then known="$known $p"',
+    // Older releases have the sanitizers in a package that clang brings along.
+    '  elif [ $p != libclang-rt-dev ]; then echo "no package $p in this system\'s sources"; exit 100; fi',
+    'done',
+    'apt-get install -y --no-install-recommends $known',
   ].join('\n');
   await step('system packages', [...asRoot, 'sh', '-c', script], {
     hint: `this did not work: ${install}\nIs there a network, and are the sources in /etc/apt complete?`,
@@ -235,6 +241,11 @@ function debianSetup(packages) {
 async function step(title, [command, ...words], { hint, status = 1, env = {} } = {}) {
   const from = Date.now();
   say(`- ${title} …`);
+  if (!logStarted) {
+    mkdirSync(dirname(logFile), { recursive: true });
+    writeFileSync(logFile, '');
+    logStarted = true;
+  }
   appendFileSync(logFile, `\n=== ${title}\n`);
   let tail = '';
   const code = await new Promise((resolve) => {
@@ -358,16 +369,31 @@ async function build() {
   );
 }
 
+/** The npm that runs this script: the parent, or the parent of the shell between. */
+function npmAbove() {
+  let pid = process.ppid;
+  for (let steps = 0; steps < 2; steps++) {
+    try {
+      if (/^npm |npm-cli/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')))
+        return pid;
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+    } catch {
+      return undefined;
+    }
+  }
+  return undefined;
+}
+
 /** Runs a program in the foreground, passing signals on; resolves with its exit status. */
 function foreground(command, words, env = {}) {
   return new Promise((resolve) => {
     const child = spawn(command, words, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-    // npm started us: when it is killed for good, nobody would pass a signal on any more.
-    if (process.env.npm_lifecycle_event !== undefined) {
-      const parent = process.ppid;
-      setInterval(() => process.ppid !== parent && child.kill('SIGTERM'), 500).unref();
-    }
+    // When npm is killed for good, nobody would pass a signal on any more.
+    const npm = npmAbove();
+    if (npm !== undefined)
+      setInterval(() => existsSync(`/proc/${npm}`) || child.kill('SIGTERM'), 500).unref();
     child.once('error', () => resolve(127));
     child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? 130 : 143)));
   });
@@ -377,8 +403,6 @@ function foreground(command, words, env = {}) {
 
 async function prepare(all) {
   checkMachine();
-  mkdirSync(dirname(logFile), { recursive: true });
-  writeFileSync(logFile, '');
   await installPackages(all);
   await installModules();
   await build();

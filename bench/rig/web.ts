@@ -87,8 +87,15 @@ export interface PushFrame {
   readonly blocks: readonly Buffer[];
 }
 
-/** The inverse of src/push/frame.ts, after src/push/FORMAT.md. */
-export function readFrame(bytes: Buffer): PushFrame {
+/** The frames of one message: the inverse of src/push/frame.ts, after src/push/FORMAT.md. */
+export function readFrames(bytes: Buffer): PushFrame[] {
+  const frames: PushFrame[] = [];
+  for (let at = 0; at < bytes.length; ) at += readFrame(bytes.subarray(at), frames);
+  return frames;
+}
+
+/** @returns the bytes it took */
+function readFrame(bytes: Buffer, frames: PushFrame[]): number {
   const padded = (length: number): number => (length + 7) & ~7;
   const kind = ([undefined, 'snapshot', 'blocks', 'denied'] as const)[bytes[2] ?? 0];
   if (bytes[0] !== 0x50 || bytes[1] !== 1 || kind === undefined) throw new Error('no push frame');
@@ -101,8 +108,8 @@ export function readFrame(bytes: Buffer): PushFrame {
     blocks.push(Buffer.from(bytes.subarray(at + 8, at + 8 + length)));
     at += 8 + padded(length);
   }
-  if (at !== bytes.length) throw new Error('bytes after the last block');
-  return {
+  if (at > bytes.length) throw new Error('frame ends inside its padding');
+  frames.push({
     kind,
     epoch: bytes.readUInt32LE(4),
     n: bytes.readUInt32LE(8),
@@ -110,7 +117,8 @@ export function readFrame(bytes: Buffer): PushFrame {
     target: Number(bytes.readBigInt64LE(16)),
     probe: bytes.toString('utf8', 32, 32 + nameBytes),
     blocks,
-  };
+  });
+  return at;
 }
 
 /** A browser's stand-in on /pem/live. */
@@ -122,7 +130,7 @@ export class LiveClient {
 
   constructor(readonly socket: WebSocket) {
     socket.on('message', (data: Buffer, isBinary: boolean) => {
-      if (isBinary) this.frames.push(readFrame(data));
+      if (isBinary) this.frames.push(...readFrames(data));
       else this.texts.push(JSON.parse(data.toString()) as Record<string, unknown>);
       this.#changed();
     });
@@ -297,7 +305,7 @@ export class FakeIngester {
       await client.query(
         `INSERT INTO pem.probe_state AS s (target_id, probe, scope, recorded_at, arrival, seq, full_arrival, full_seq, rows)
          VALUES ($1, $2, $3, now(), $4::int8, $5::int8, CASE WHEN $6 THEN $4::int8 END, CASE WHEN $6 THEN $5::int8 END, 1)
-         ON CONFLICT (target_id, probe, scope) DO UPDATE SET recorded_at = now(), arrival = EXCLUDED.arrival,
+         ON CONFLICT (target_id, probe, scope) DO UPDATE SET recorded_at = now(), seen_at = now(), arrival = EXCLUDED.arrival,
            seq = EXCLUDED.seq, full_arrival = coalesce(EXCLUDED.full_arrival, s.full_arrival),
            full_seq = coalesce(EXCLUDED.full_seq, s.full_seq)
          WHERE (EXCLUDED.arrival, EXCLUDED.seq) > (s.arrival, s.seq)`,

@@ -48,7 +48,7 @@ export interface LiveEndpoint<T> {
   opened(socket: LiveSocket<T>): void;
   /** Text as text; a binary message as undefined. */
   message(socket: LiveSocket<T>, text: string | undefined): void;
-  /** The backlog was full and a message was thrown away. Called from inside a publish: only take note. */
+  /** The backlog was full and a message was thrown away. Called from inside a send or publish: only take note. */
   dropped(socket: LiveSocket<T>): void;
   drained(socket: LiveSocket<T>): void;
   closed(socket: LiveSocket<T>): void;
@@ -111,9 +111,9 @@ export class HttpServer {
     this.#router.add(route);
   }
 
-  /** Hands a message to every socket subscribed to the topic; they leave together at the end of the loop's turn. */
-  publish(topic: string, message: Uint8Array): void {
-    this.#app.publish(topic, message, true);
+  /** Hands a message to every socket of the set; it leaves at the end of the loop's turn. */
+  publish(set: string, message: Uint8Array): void {
+    this.#app.publish(set, message, true);
   }
 
   live<T extends object>(endpoint: LiveEndpoint<T>): void {

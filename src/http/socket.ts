@@ -30,12 +30,12 @@ export class LiveSocket<T> {
     return result === 1 ? 'sent' : result === 0 ? 'queued' : 'dropped';
   }
 
-  subscribe(topic: string): void {
-    this.#ws?.subscribe(topic);
+  subscribe(set: string): void {
+    this.#ws?.subscribe(set);
   }
 
-  unsubscribe(topic: string): void {
-    this.#ws?.unsubscribe(topic);
+  unsubscribe(set: string): void {
+    this.#ws?.unsubscribe(set);
   }
 
   /** @param code WebSocket close code @param reason for the client's eyes */

@@ -1,6 +1,7 @@
 /**
  * The middle of push: commits of ingesters in, frames to browsers out. It owns topics, clients and the reads that
- * make snapshots. One commit is published in one turn of the loop, so that the engine sends a browser one packet for it.
+ * make snapshots. A commit leaves in one turn of the loop, all its frames for a browser in one message: a send costs
+ * what twenty frames cost. Browsers that are live on the same topics are a group and share the message's bytes.
  *
  * Invariants:
  * 1. A client gets frames of targets its user sees: each subscription's snapshot is read as that user, and `setVisible`
@@ -44,20 +45,30 @@ export interface HubOptions {
   readonly retryMs?: number;
 }
 
+/** Clients that are live on the same topics: one set of the engine's, named by `key`. */
+interface Group {
+  readonly key: string;
+  readonly topics: ReadonlySet<Topic>;
+  readonly clients: Set<Client>;
+}
+
 export interface Client {
   readonly socket: PushSocket;
   readonly username: string;
   readonly members: Map<string, Member>;
   slowSinceMs: number | undefined;
   isVerified: boolean;
+  /** Frames of this commit for this client alone: of topics that it joins. */
+  outbox: Uint8Array[];
+  group: Group | undefined;
   isSending: boolean;
-  isHolding: boolean;
+  isStalling: boolean;
   fleet: string;
 }
 
 export class PushHub implements TopicHost {
-  readonly publisher: Publisher;
   readonly arrivals = new Arrivals();
+  readonly #publisher: Publisher;
   readonly #source: SnapshotSource;
   readonly #log: Log;
   readonly #maxSubscriptions: number;
@@ -68,6 +79,13 @@ export class PushHub implements TopicHost {
   readonly #topics = new Map<string, Topic>();
   readonly #clients = new Set<Client>();
   readonly #queue: SnapshotJob[] = [];
+  readonly #owners = new WeakMap<Member, Client>();
+  readonly #groups = new Map<string, Group>();
+  /** Clients whose group is no longer right; put right before the next commit. */
+  readonly #changed = new Set<Client>();
+  /** Of the commit that is being handed out. */
+  #published: { topic: Topic; frame: Buffer }[] = [];
+  #joining: Client[] = [];
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #counts = { framesSent: 0, framesDropped: 0, bytesSent: 0, snapshots: 0, commits: 0, gaps: 0 };
   #epoch = 1;
@@ -75,7 +93,7 @@ export class PushHub implements TopicHost {
   #stopped = false;
 
   constructor(options: HubOptions) {
-    this.publisher = options.publisher;
+    this.#publisher = options.publisher;
     this.#source = options.source;
     this.#log = options.log;
     this.#maxSubscriptions = options.maxSubscriptions ?? 200;
@@ -105,8 +123,10 @@ export class PushHub implements TopicHost {
       members: new Map(),
       slowSinceMs: undefined,
       isVerified: true,
+      outbox: [],
+      group: undefined,
       isSending: false,
-      isHolding: false,
+      isStalling: false,
       fleet: '',
     };
     this.#clients.add(client);
@@ -115,8 +135,10 @@ export class PushHub implements TopicHost {
 
   detach(client: Client): void {
     this.#clients.delete(client);
+    this.#ungroup(client);
     for (const member of client.members.values()) this.#leave(member);
     client.members.clear();
+    this.#changed.delete(client);
   }
 
   /** A message of a browser. */
@@ -159,8 +181,11 @@ export class PushHub implements TopicHost {
     const member: Member = {
       username: client.username,
       topic,
-      socket: client.socket,
       send: (frame) => this.#sendTo(client, frame),
+      deliver: (frame) => {
+        if (client.outbox.length === 0) this.#joining.push(client);
+        client.outbox.push(frame);
+      },
       state: 'waiting',
       job: undefined,
       covers: undefined,
@@ -172,8 +197,6 @@ export class PushHub implements TopicHost {
     if (client.isVerified && client.slowSinceMs === undefined) this.requestSnapshot(member);
     else topic.hold(member, 'stalled');
   }
-
-  readonly #owners = new WeakMap<Member, Client>();
 
   #leave(member: Member): void {
     member.topic.remove(member);
@@ -191,13 +214,11 @@ export class PushHub implements TopicHost {
     const result = client.socket.send(message);
     client.isSending = false;
     if (result === 'dropped') this.#counts.framesDropped++;
-    else if (result !== 'closed') this.countFrames(1, message.length);
+    else if (result !== 'closed') {
+      this.#counts.framesSent++;
+      this.#counts.bytesSent += message.length;
+    }
     return result;
-  }
-
-  countFrames(frames: number, bytes: number): void {
-    this.#counts.framesSent += frames;
-    this.#counts.bytesSent += bytes;
   }
 
   /** One commit: its blocks by topic, all published in this turn of the loop. Topics without members cost a look-up. */
@@ -211,7 +232,66 @@ export class PushHub implements TopicHost {
       if (list === undefined) byTopic.set(topic, [entry]);
       else list.push(entry);
     }
+    this.#regroup();
     for (const [topic, list] of byTopic) topic.commit(list);
+    this.#flush();
+  }
+
+  publish(topic: Topic, frame: Buffer): void {
+    this.#published.push({ topic, frame });
+  }
+
+  changed(member: Member): void {
+    const client = this.#owners.get(member);
+    if (client !== undefined) this.#changed.add(client);
+  }
+
+  #regroup(): void {
+    for (const client of this.#changed) {
+      this.#ungroup(client);
+      const live = [...client.members.values()].filter((member) => member.state === 'live');
+      if (live.length === 0) continue;
+      const topics = live.map((member) => member.topic).sort((a, b) => (a.name < b.name ? -1 : 1));
+      const key = topics.map((topic) => topic.name).join(' ');
+      const group = this.#groups.get(key) ?? { key, topics: new Set(topics), clients: new Set() };
+      this.#groups.set(key, group);
+      group.clients.add(client);
+      client.group = group;
+      client.socket.subscribe(key);
+    }
+    this.#changed.clear();
+  }
+
+  #ungroup(client: Client): void {
+    const group = client.group;
+    if (group === undefined) return;
+    client.group = undefined;
+    client.socket.unsubscribe(group.key);
+    group.clients.delete(client);
+    if (group.clients.size === 0) this.#groups.delete(group.key);
+  }
+
+  #flush(): void {
+    const published = this.#published;
+    this.#published = [];
+    for (const group of published.length === 0 ? [] : this.#groups.values()) {
+      const frames = published.filter(({ topic }) => group.topics.has(topic)).map(({ frame }) => frame);
+      if (frames.length === 0) continue;
+      for (const message of bundle(frames)) {
+        this.#publisher.publish(group.key, message);
+        this.#counts.bytesSent += message.length * group.clients.size;
+      }
+      this.#counts.framesSent += frames.length * group.clients.size;
+    }
+    for (const client of this.#joining.splice(0)) {
+      const frames = client.outbox;
+      client.outbox = [];
+      for (const frame of frames) {
+        if (this.#sendTo(client, frame) !== 'dropped') continue;
+        this.#stall(client);
+        break;
+      }
+    }
   }
 
   /**
@@ -255,22 +335,30 @@ export class PushHub implements TopicHost {
     setImmediate(() => this.drained(client));
   }
 
-  /** The engine dropped a message of a publish. It is inside that publish: hold the topics after this turn. */
+  /** The engine dropped a message that was published. */
   dropped(client: Client): void {
     if (client.isSending) return;
     this.#counts.framesDropped++;
+    this.#stall(client);
+  }
+
+  /**
+   * Every topic of the client begins again when its backlog has drained. Not in this turn: the engine may be in the
+   * middle of a publish.
+   */
+  #stall(client: Client): void {
     client.slowSinceMs ??= performance.now();
-    if (client.isHolding) return;
-    client.isHolding = true;
+    if (client.isStalling) return;
+    client.isStalling = true;
     setImmediate(() => {
-      client.isHolding = false;
+      client.isStalling = false;
       for (const member of client.members.values()) member.topic.hold(member, 'stalled');
       this.drained(client);
     });
   }
 
   drained(client: Client): void {
-    if (client.isHolding) return;
+    if (client.isStalling) return;
     if (client.slowSinceMs !== undefined && client.socket.backlogBytes <= this.#calmBytes)
       this.#resume(client);
   }
@@ -384,4 +472,13 @@ export class PushHub implements TopicHost {
     for (const timer of this.#timers) clearTimeout(timer);
     for (const topic of this.#topics.values()) topic.close();
   }
+}
+
+/** More in one message would overshoot the bound of the backlog, and leaves in several packets anyway. */
+const maxMessageBytes = 64 * 1024;
+
+/** The frames of a commit as one message, or each as its own where that would be too large. */
+function bundle(frames: readonly Buffer[]): readonly Buffer[] {
+  const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
+  return frames.length === 1 || bytes > maxMessageBytes ? frames : [Buffer.concat(frames, bytes)];
 }

@@ -308,11 +308,10 @@ test('a browser that does not read costs its bound, then gets a snapshot', async
   }
   await ingester.commit(agent.agentId, boot, next(), [sessions('the end')]);
   await quick.until(() => JSON.stringify(textOf(last(quick))) === '["the end"]');
-  expect(quick.frames.filter((frame) => frame.kind === 'blocks')).toHaveLength(sent + 1);
   slow.socket.resume();
   await slow.until(() => last(slow)?.kind === 'snapshot' && slow.frames.length > 1);
   expect(textOf(last(slow))).toEqual(['the end']);
-  expect(slow.frames.length).toBeLessThan(quick.frames.length);
+  expect(slow.frames.length).toBeLessThan(sent);
 });
 
 test('under load every reader ends with what the database holds, whenever it came', async () => {

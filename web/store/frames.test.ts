@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { decodeFrame } from './frames.js';
+import { decodeFrames } from './frames.js';
 
 function frame(kind: number, name: string, blocks: number[][]): ArrayBuffer {
   const padded = (length: number) => (length + 7) & ~7;
@@ -25,15 +25,15 @@ function frame(kind: number, name: string, blocks: number[][]): ArrayBuffer {
 }
 
 test('a frame is read as drawn', () => {
-  const read = decodeFrame(frame(2, 'cpu_usage', [[1, 2, 3], [4]]));
+  const [read] = decodeFrames(frame(2, 'cpu_usage', [[1, 2, 3], [4]]));
   expect(read).toMatchObject({ kind: 'blocks', epoch: 3, n: 8, prev: 7, target: 2, probe: 'cpu_usage' });
-  expect(read.blocks.map((block) => [...block])).toEqual([[1, 2, 3], [4]]);
+  expect(read?.blocks.map((block) => [...block])).toEqual([[1, 2, 3], [4]]);
 });
 
 test('every truncation of a frame is an error, never a guess', () => {
   const whole = frame(1, 'load_average', [[9, 9, 9, 9, 9, 9, 9, 9]]);
   for (let length = 0; length < whole.byteLength; length += 1) {
-    expect(() => decodeFrame(whole.slice(0, length))).toThrow(RangeError);
+    expect(() => decodeFrames(whole.slice(0, length))).toThrow(RangeError);
   }
 });
 
@@ -45,6 +45,18 @@ test('a foreign first byte, version or kind is refused', () => {
   ] as const) {
     const bytes = new Uint8Array(frame(1, 'x', []));
     bytes[at] = value;
-    expect(() => decodeFrame(bytes.buffer)).toThrow(RangeError);
+    expect(() => decodeFrames(bytes.buffer)).toThrow(RangeError);
   }
+});
+
+test('frames of one commit come in one message', () => {
+  const first = new Uint8Array(frame(2, 'cpu_usage', [[1, 2, 3], [4]]));
+  const second = new Uint8Array(frame(2, 'load_average', [[5]]));
+  const message = new Uint8Array(first.length + second.length);
+  message.set(first);
+  message.set(second, first.length);
+  const read = decodeFrames(message.buffer);
+  expect(read.map(({ probe }) => probe)).toEqual(['cpu_usage', 'load_average']);
+  expect(read.map(({ blocks }) => blocks.map((block) => [...block]))).toEqual([[[1, 2, 3], [4]], [[5]]]);
+  expect(() => decodeFrames(message.buffer.slice(0, first.length + 8))).toThrow(RangeError);
 });

@@ -1,5 +1,5 @@
 /**
- * Push frames as src/push/FORMAT.md draws them. In: the bytes of one WebSocket message; out: a Frame whose blocks are
+ * Push frames as src/push/FORMAT.md draws them. In: the bytes of one WebSocket message; out: Frames whose blocks are
  * views on those bytes. Lengths are checked before they are used: a frame that does not add up is an error, not a guess.
  */
 export interface Frame {
@@ -29,19 +29,20 @@ export function decodeFrame(message: ArrayBuffer): Frame {
   if (kind === undefined) throw new RangeError(`push frame of unknown kind ${view.getUint8(2)}`);
   const nameLength = view.getUint16(24, true);
   const count = view.getUint16(26, true);
-  let at = headerBytes + padded(nameLength);
+  let at = start + headerBytes + padded(nameLength);
   if (at > message.byteLength) throw new RangeError('push frame ends inside its probe name');
-  const probe = utf8.decode(new Uint8Array(message, headerBytes, nameLength));
+  const probe = utf8.decode(new Uint8Array(message, start + headerBytes, nameLength));
   const blocks: Uint8Array[] = [];
   for (let index = 0; index < count; index += 1) {
     if (at + 8 > message.byteLength) throw new RangeError('push frame ends inside a block length');
-    const length = view.getUint32(at, true);
+    const length = view.getUint32(at - start, true);
     at += 8;
     if (length > message.byteLength - at) throw new RangeError('push frame ends inside a block');
     blocks.push(new Uint8Array(message, at, length));
     at += padded(length);
   }
-  return {
+  if (at > message.byteLength) throw new RangeError('push frame ends inside its padding');
+  frames.push({
     kind,
     epoch: view.getUint32(4, true),
     n: view.getUint32(8, true),
@@ -49,5 +50,6 @@ export function decodeFrame(message: ArrayBuffer): Frame {
     target: Number(view.getBigInt64(16, true)),
     probe,
     blocks,
-  };
+  });
+  return at;
 }

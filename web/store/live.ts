@@ -12,7 +12,7 @@
  */
 import { signal } from '@preact/signals';
 import { type Block, readBlock } from './blocks.js';
-import { decodeFrame, type Frame } from './frames.js';
+import { decodeFrames, type Frame } from './frames.js';
 
 export type TopicEvent =
   | { kind: 'snapshot'; block: Block }
@@ -131,7 +131,7 @@ function connectSocket(): void {
       onText(event.data);
     } else {
       liveCounters.bytes += event.data.byteLength;
-      onFrame(decodeFrame(event.data));
+      for (const frame of decodeFrames(event.data)) onFrame(frame);
     }
   };
   opened.onclose = () => {

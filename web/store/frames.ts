@@ -18,11 +18,23 @@ const kinds = { 1: 'snapshot', 2: 'blocks', 3: 'denied' } as const;
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const padded = (length: number): number => (length + 7) & ~7;
 
-/** @throws RangeError naming what does not add up */
-export function decodeFrame(message: ArrayBuffer): Frame {
-  if (message.byteLength < headerBytes)
-    throw new RangeError(`push frame of ${message.byteLength} bytes is too short`);
-  const view = new DataView(message);
+/**
+ * The frames of one message: those of one commit come together.
+ * @throws RangeError naming what does not add up
+ */
+export function decodeFrames(message: ArrayBuffer): Frame[] {
+  const frames: Frame[] = [];
+  let at = 0;
+  do at = decodeFrame(message, at, frames);
+  while (at < message.byteLength);
+  return frames;
+}
+
+/** @returns where the next frame begins */
+function decodeFrame(message: ArrayBuffer, start: number, frames: Frame[]): number {
+  const bytes = message.byteLength - start;
+  if (bytes < headerBytes) throw new RangeError(`push frame of ${bytes} bytes is too short`);
+  const view = new DataView(message, start);
   if (view.getUint8(0) !== 0x50 || view.getUint8(1) !== 1)
     throw new RangeError('not a push frame of version 1');
   const kind = kinds[view.getUint8(2) as keyof typeof kinds];

@@ -2,7 +2,7 @@
  * The layout as a test: which room may import which (data flows one way), that rooms list all their files, that files
  * stay readable, that every error code is documented. A new room is a line in `rooms`.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -210,4 +210,20 @@ test('the error codes in the code and in docs/errors.md are the same', () => {
   );
   expect([...inCode].filter((code) => !documented.has(code)).sort()).toEqual([]);
   expect([...documented].filter((code) => !inCode.has(code)).sort()).toEqual([]);
+});
+
+test('links between documents lead somewhere', () => {
+  const pages = [
+    'README.md',
+    'CHANGELOG.md',
+    ...['docs', ...folders].flatMap((folder) => files(folder, /\.md$/)),
+  ];
+  const broken = pages.flatMap((page) => {
+    const text = readFileSync(join(root, page), 'utf8');
+    return [...text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)]
+      .map((match) => match[1] as string)
+      .filter((link) => !existsSync(join(root, dirname(page), link)))
+      .map((link) => `${page}: ${link}`);
+  });
+  expect(broken).toEqual([]);
 });

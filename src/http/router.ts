@@ -74,7 +74,7 @@ export class Router {
     const part = parts[at] as string;
     const literal = node.literals.get(part);
     const found = literal === undefined ? undefined : this.#walk(literal, parts, at + 1, values);
-    if (found !== undefined || node.parameter === undefined) return found;
+    if (found !== undefined || node.parameter === undefined || part === '') return found;
     values.push(part);
     const below = this.#walk(node.parameter, parts, at + 1, values);
     if (below === undefined) values.pop();

@@ -55,6 +55,13 @@ BEGIN
     pg_catalog.current_database());
   EXECUTE pg_catalog.format('ALTER DATABASE %I SET timezone = %L', pg_catalog.current_database(), 'UTC');
 
+  -- Agents and users cannot raise it (SUSET), so that no query of theirs fills the disk; the operator's own value stays.
+  IF NOT EXISTS (
+    SELECT FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+     WHERE d.datname = pg_catalog.current_database() AND s.setrole = 0 AND s.setconfig::text LIKE '%temp_file_limit=%') THEN
+    EXECUTE pg_catalog.format('ALTER DATABASE %I SET temp_file_limit = %L', pg_catalog.current_database(), '1GB');
+  END IF;
+
   -- The databases that every cluster has; others are the operator's (installSchema names those left open).
   FOR others IN SELECT datname FROM pg_catalog.pg_database
                  WHERE datname IN ('postgres', 'template1') AND datname <> pg_catalog.current_database()

@@ -82,41 +82,34 @@ END $$;
 
 ALTER FUNCTION pem.add_server(agent_id integer, name text, host text, port integer, database text, username text, sslmode text, owner name, team name) OWNER TO pem_owner;
 
-CREATE SEQUENCE pem.config_version_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
+CREATE FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $$
+DECLARE
+  it record;
+BEGIN
+  FOR it IN SELECT u.agent_id, u.boot FROM unnest(agent_ids, boots) AS u(agent_id, boot) LOOP
+    BEGIN
+      INSERT INTO pem.received (agent_id, boot) VALUES (it.agent_id, it.boot) ON CONFLICT DO NOTHING;
+    EXCEPTION WHEN lock_not_available THEN
+      PERFORM pem.end_sessions(a.role) FROM pem.agent a WHERE a.id = it.agent_id;
+    END;
+  END LOOP;
+END $$;
 
-ALTER TABLE pem.config_version_seq OWNER TO pem_owner;
-
-CREATE TABLE pem.agent (
-    id integer NOT NULL,
-    role name NOT NULL,
-    display_name text NOT NULL,
-    host_target_id bigint NOT NULL,
-    version text,
-    registered_at timestamp with time zone DEFAULT now() NOT NULL,
-    active boolean DEFAULT true NOT NULL,
-    revoked_at timestamp with time zone,
-    cert_serial text,
-    cert_not_after timestamp with time zone,
-    quarantined_reason text,
-    config_version bigint DEFAULT nextval('pem.config_version_seq'::regclass) NOT NULL
-);
-
-ALTER TABLE pem.agent OWNER TO pem_owner;
-
-COMMENT ON COLUMN pem.agent.id IS 'Never used again, not even after a rollback.';
+ALTER FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) OWNER TO pem_owner;
 
 CREATE FUNCTION pem.bump_config(agent_ids integer[] DEFAULT NULL::integer[]) RETURNS void
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- UPDATE pem.agent SET config_version = nextval('pem.config_version_seq'::regclass)
-   WHERE ((bump_config.agent_ids IS NULL) OR (agent.id = ANY (bump_config.agent_ids)));
-END;
+    AS $$
+BEGIN
+  PERFORM pem.lock_agent(a.id) FROM pem.agent a WHERE agent_ids IS NULL OR a.id = ANY (agent_ids);
+  UPDATE pem.agent SET config_version = nextval('pem.config_version_seq')
+   WHERE agent_ids IS NULL OR id = ANY (agent_ids);
+END $$;
 
 ALTER FUNCTION pem.bump_config(agent_ids integer[]) OWNER TO pem_owner;
 
@@ -181,6 +174,7 @@ BEGIN
   n := 0;
   FOR old IN SELECT t.role FROM pem.registration_token t JOIN pg_roles r ON r.rolname = t.role
               WHERE t.expires_at < now() - interval '1 hour' LIMIT 1000 LOOP
+    PERFORM pem.end_sessions(old);
     PERFORM pem.drop_token_role(old);
     n := n + 1;
   END LOOP;
@@ -269,6 +263,34 @@ BEGIN
 END $$;
 
 ALTER FUNCTION pem.create_user(username name, level text, verifier text) OWNER TO pem_owner;
+
+CREATE SEQUENCE pem.config_version_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER TABLE pem.config_version_seq OWNER TO pem_owner;
+
+CREATE TABLE pem.agent (
+    id integer NOT NULL,
+    role name NOT NULL,
+    display_name text NOT NULL,
+    host_target_id bigint NOT NULL,
+    version text,
+    registered_at timestamp with time zone DEFAULT now() NOT NULL,
+    active boolean DEFAULT true NOT NULL,
+    revoked_at timestamp with time zone,
+    cert_serial text,
+    cert_not_after timestamp with time zone,
+    quarantined_reason text,
+    config_version bigint DEFAULT nextval('pem.config_version_seq'::regclass) NOT NULL
+);
+
+ALTER TABLE pem.agent OWNER TO pem_owner;
+
+COMMENT ON COLUMN pem.agent.id IS 'Never used again, not even after a rollback.';
 
 CREATE TABLE pem.config (
     param text NOT NULL,
@@ -397,9 +419,12 @@ CREATE FUNCTION pem.disable_user(username name) RETURNS void
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+  -- Before and after: an open ALTER ROLE of the user's own would hold off the change.
+  PERFORM pem.end_sessions(r.rolname) FROM pg_roles r
+    WHERE r.rolname = username AND r.rolname !~ '^pem_' AND pg_has_role(r.oid, 'pem_user', 'MEMBER');
   PERFORM pem.set_login(username, false);
   DELETE FROM pem.web_session s WHERE s.username = disable_user.username;
-  PERFORM pg_terminate_backend(s.pid) FROM pg_stat_activity s WHERE s.usename = disable_user.username;
+  PERFORM pem.end_sessions(username);
 END $$;
 
 ALTER FUNCTION pem.disable_user(username name) OWNER TO pem_owner;
@@ -415,6 +440,19 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION pem.drop_token_role(role name) OWNER TO pem_registrar;
+
+CREATE FUNCTION pem.end_sessions(role name) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  -- pg_stat_activity shows the same picture for a whole transaction.
+  PERFORM pg_stat_clear_snapshot();
+  PERFORM pg_terminate_backend(s.pid, 2000) FROM pg_stat_activity s
+    WHERE s.usename = end_sessions.role AND s.pid <> pg_backend_pid();
+END $$;
+
+ALTER FUNCTION pem.end_sessions(role name) OWNER TO pem_owner;
 
 CREATE FUNCTION pem.guard(relation regclass, via text, column_name name DEFAULT NULL::name) RETURNS void
     LANGUAGE plpgsql
@@ -643,6 +681,20 @@ CREATE FUNCTION pem.invoker() RETURNS name
 
 ALTER FUNCTION pem.invoker() OWNER TO pem_owner;
 
+CREATE FUNCTION pem.lock_agent(agent_id integer) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '1s'
+    AS $$
+BEGIN
+  PERFORM FROM pem.agent a WHERE a.id = lock_agent.agent_id FOR NO KEY UPDATE;
+EXCEPTION WHEN lock_not_available THEN
+  PERFORM pem.end_sessions(a.role) FROM pem.agent a WHERE a.id = lock_agent.agent_id;
+  PERFORM FROM pem.agent a WHERE a.id = lock_agent.agent_id FOR NO KEY UPDATE;
+END $$;
+
+ALTER FUNCTION pem.lock_agent(agent_id integer) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.move_server(target_id bigint, agent_id integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -670,6 +722,7 @@ BEGIN
   IF OLD.certificate IS NOT NULL THEN
     RAISE EXCEPTION 'request % is answered', OLD.id USING ERRCODE = 'PE022';
   END IF;
+  PERFORM pem.lock_agent(NEW.agent_id);
   UPDATE pem.agent SET cert_serial = NEW.serial, cert_not_after = NEW.not_after WHERE id = NEW.agent_id;
   RETURN NEW;
 END $$;
@@ -677,12 +730,14 @@ END $$;
 ALTER FUNCTION pem.note_certificate() OWNER TO pem_owner;
 
 CREATE FUNCTION pem.quarantine_agent(agent_id integer, reason text) RETURNS void
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- UPDATE pem.agent SET quarantined_reason = "left"(quarantine_agent.reason, 500)
-   WHERE ((agent.id = quarantine_agent.agent_id) AND (agent.quarantined_reason IS NULL));
-END;
+    AS $$
+BEGIN
+  PERFORM pem.lock_agent(quarantine_agent.agent_id);
+  UPDATE pem.agent a SET quarantined_reason = left(reason, 500)
+   WHERE a.id = quarantine_agent.agent_id AND a.quarantined_reason IS NULL;
+END $$;
 
 ALTER FUNCTION pem.quarantine_agent(agent_id integer, reason text) OWNER TO pem_owner;
 
@@ -723,7 +778,7 @@ DECLARE
   hostname text := left(coalesce(nullif(facts ->> 'hostname', ''), 'unknown'), 200);
 BEGIN
   SELECT * INTO token FROM pem.registration_token t WHERE t.role = session_user FOR UPDATE;
-  IF NOT FOUND OR token.used_at IS NOT NULL OR token.expires_at <= now() THEN
+  IF NOT FOUND OR token.used_at IS NOT NULL OR token.expires_at <= clock_timestamp() THEN
     RAISE EXCEPTION 'the token is used or expired; make a new one' USING ERRCODE = 'PE023';
   END IF;
   IF csr IS NULL OR length(csr) > 16384 OR csr !~ '^\s*-----BEGIN CERTIFICATE REQUEST-----' THEN
@@ -782,6 +837,7 @@ CREATE FUNCTION pem.release_agent(agent_id integer) RETURNS void
 DECLARE
   it pem.agent := pem.seen_agent(release_agent.agent_id);
 BEGIN
+  PERFORM pem.lock_agent(it.id);
   UPDATE pem.agent a SET quarantined_reason = NULL WHERE a.id = it.id;
   -- Whichever copy was kept may go on, also the older one.
   DELETE FROM pem.agent_heartbeat h WHERE h.agent_id = it.id;
@@ -840,10 +896,13 @@ CREATE FUNCTION pem.revoke_agent(agent_id integer) RETURNS void
 DECLARE
   it pem.agent := pem.seen_agent(revoke_agent.agent_id);
 BEGIN
-  UPDATE pem.agent a SET active = false, revoked_at = coalesce(revoked_at, now()) WHERE a.id = it.id;
+  -- Its sessions first: it must not hold off its own end by what it has locked (its row here, its role by ALTER ROLE).
+  PERFORM pem.end_sessions(it.role);
   PERFORM pem.set_login(it.role, false);
+  PERFORM pem.lock_agent(it.id);
+  UPDATE pem.agent a SET active = false, revoked_at = coalesce(revoked_at, now()) WHERE a.id = it.id;
   -- One that logs in at this moment is refused by the inbox and by sync (PE003) and ended by the next rotation.
-  PERFORM pg_terminate_backend(s.pid) FROM pg_stat_activity s WHERE s.usename = it.role;
+  PERFORM pem.end_sessions(it.role);
 END $$;
 
 ALTER FUNCTION pem.revoke_agent(agent_id integer) OWNER TO pem_owner;
@@ -908,6 +967,9 @@ CREATE FUNCTION pem.set_belonging(target_id bigint, owner name, team name) RETUR
 DECLARE
   it pem.target := pem.seen_target(set_belonging.target_id);
 BEGIN
+  IF it.owner <> pem.invoker() AND NOT pg_has_role(pem.invoker(), 'pem_super_admin', 'USAGE') THEN
+    RAISE EXCEPTION 'target % belongs to "%"', it.id, it.owner USING ERRCODE = 'PE021';
+  END IF;
   PERFORM pem.check_belonging(pem.invoker(), owner, team);
   UPDATE pem.target t SET owner = set_belonging.owner, team = set_belonging.team WHERE t.id = it.id;
 END $$;
@@ -1130,10 +1192,14 @@ DECLARE
   largest_bytes CONSTANT int := 4194304;
   backlog_bytes CONSTANT bigint := 8388608;
   backlog_rows CONSTANT bigint := 4096;
+  -- Finished rows are no backlog, but they lie on the disk until the next rotation: repeats must not fill it.
+  lying_bytes CONSTANT bigint := 134217728;
+  lying_rows CONSTANT bigint := 65536;
   size int := octet_length(NEW.batch);
   me pem.agent;
   waiting_bytes bigint;
   waiting_rows bigint;
+  is_lying boolean;
   head bytea;
   in_boot uuid;
   in_seq bigint;
@@ -1153,12 +1219,13 @@ BEGIN
   SELECT coalesce(sum(s.bytes), 0), count(*) INTO waiting_bytes, waiting_rows
     FROM pem_inbox.slots s WHERE s.agent_id = me.id;
   IF waiting_bytes + size > backlog_bytes OR waiting_rows >= backlog_rows THEN
+    is_lying := waiting_bytes + size > lying_bytes OR waiting_rows >= lying_rows;
     SELECT coalesce(sum(s.bytes), 0), count(*) INTO waiting_bytes, waiting_rows
       FROM pem_inbox.slots s
      WHERE s.agent_id = me.id
        AND NOT EXISTS (SELECT FROM pem.received r WHERE r.agent_id = s.agent_id AND r.boot = s.boot AND r.ranges @> s.seq)
        AND NOT EXISTS (SELECT FROM pem.quarantine q WHERE q.inbox_id = s.id);
-    IF waiting_bytes + size > backlog_bytes OR waiting_rows >= backlog_rows THEN
+    IF is_lying OR waiting_bytes + size > backlog_bytes OR waiting_rows >= backlog_rows THEN
       RAISE EXCEPTION 'backlog of agent "%" is full (% bytes in % batches); send again later',
         session_user, waiting_bytes, waiting_rows USING ERRCODE = 'PE001';
     END IF;
@@ -2826,19 +2893,8 @@ GRANT ALL ON LANGUAGE plpgsql TO pem_owner;
 REVOKE ALL ON FUNCTION pem.add_server(agent_id integer, name text, host text, port integer, database text, username text, sslmode text, owner name, team name) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.add_server(agent_id integer, name text, host text, port integer, database text, username text, sslmode text, owner name, team name) TO pem_admin;
 
-GRANT SELECT ON TABLE pem.agent TO pem_user;
-GRANT SELECT ON TABLE pem.agent TO pem_ingest;
-GRANT SELECT ON TABLE pem.agent TO pem_master;
-
-GRANT SELECT(id) ON TABLE pem.agent TO pem_signer;
-
-GRANT SELECT(role) ON TABLE pem.agent TO pem_signer;
-
-GRANT SELECT(display_name) ON TABLE pem.agent TO pem_signer;
-
-GRANT SELECT(active) ON TABLE pem.agent TO pem_signer;
-
-GRANT SELECT(revoked_at) ON TABLE pem.agent TO pem_signer;
+REVOKE ALL ON FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) TO pem_ingest;
 
 REVOKE ALL ON FUNCTION pem.bump_config(agent_ids integer[]) FROM PUBLIC;
 
@@ -2861,6 +2917,20 @@ GRANT ALL ON FUNCTION pem.create_token(display_name text, owner name, team name,
 
 REVOKE ALL ON FUNCTION pem.create_user(username name, level text, verifier text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.create_user(username name, level text, verifier text) TO pem_super_admin;
+
+GRANT SELECT ON TABLE pem.agent TO pem_user;
+GRANT SELECT ON TABLE pem.agent TO pem_ingest;
+GRANT SELECT ON TABLE pem.agent TO pem_master;
+
+GRANT SELECT(id) ON TABLE pem.agent TO pem_signer;
+
+GRANT SELECT(role) ON TABLE pem.agent TO pem_signer;
+
+GRANT SELECT(display_name) ON TABLE pem.agent TO pem_signer;
+
+GRANT SELECT(active) ON TABLE pem.agent TO pem_signer;
+
+GRANT SELECT(revoked_at) ON TABLE pem.agent TO pem_signer;
 
 GRANT SELECT ON TABLE pem.config TO pem_user;
 GRANT SELECT ON TABLE pem.config TO pem_web;
@@ -2897,6 +2967,8 @@ GRANT ALL ON FUNCTION pem.disable_user(username name) TO pem_super_admin;
 
 REVOKE ALL ON FUNCTION pem.drop_token_role(role name) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.drop_token_role(role name) TO pem_owner;
+
+REVOKE ALL ON FUNCTION pem.end_sessions(role name) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.guard(relation regclass, via text, column_name name) FROM PUBLIC;
 
@@ -2962,6 +3034,8 @@ REVOKE ALL ON FUNCTION pem.ingest_self() FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.ingest_self() TO pem_master;
 
 REVOKE ALL ON FUNCTION pem.invoker() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION pem.lock_agent(agent_id integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) TO pem_admin;
@@ -3225,8 +3299,19 @@ GRANT ALL ON FUNCTION pg_catalog.pg_try_advisory_xact_lock_shared(integer, integ
 
 REVOKE ALL ON FUNCTION pg_catalog.txid_current() FROM PUBLIC;
 
-GRANT SELECT ON TABLE pem.agent_heartbeat TO pem_user;
 GRANT SELECT ON TABLE pem.agent_heartbeat TO pem_master;
+
+GRANT SELECT(agent_id) ON TABLE pem.agent_heartbeat TO pem_user;
+
+GRANT SELECT(at) ON TABLE pem.agent_heartbeat TO pem_user;
+
+GRANT SELECT(boot) ON TABLE pem.agent_heartbeat TO pem_user;
+
+GRANT SELECT(arrival) ON TABLE pem.agent_heartbeat TO pem_user;
+
+GRANT SELECT(started_at) ON TABLE pem.agent_heartbeat TO pem_user;
+
+GRANT SELECT(info) ON TABLE pem.agent_heartbeat TO pem_user;
 
 GRANT SELECT ON TABLE pem.host TO pem_user;
 GRANT SELECT ON TABLE pem.host TO pem_ingest;

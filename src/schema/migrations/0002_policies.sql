@@ -38,8 +38,10 @@ SELECT pem.guard(name::regclass, 'agent')
 SELECT pem.guard('pem.quarantine', 'agent');
 
 GRANT SELECT ON pem.config, pem.probe TO pem_user, pem_web, pem_ingest, pem_master, pem_signer;
-GRANT SELECT ON pem.target, pem.host, pem.server, pem.agent, pem.target_agent, pem.agent_heartbeat, pem.probe_config,
+GRANT SELECT ON pem.target, pem.host, pem.server, pem.agent, pem.target_agent, pem.probe_config,
   pem.probe_state, pem.stray, pem.command TO pem_user;
+-- Not its column servers: who sees an agent's host need not see the servers it watches.
+GRANT SELECT (agent_id, at, boot, arrival, started_at, info) ON pem.agent_heartbeat TO pem_user;
 -- Which batches a snapshot of latest covers: for whoever sees a target the agent has reported for.
 GRANT SELECT (agent_id, boot, arrival, ranges) ON pem.received TO pem_user;
 CREATE POLICY reports ON pem.received FOR SELECT TO pem_user

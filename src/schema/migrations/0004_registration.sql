@@ -7,6 +7,28 @@ LANGUAGE sql STABLE
 RETURN CASE pg_catalog.current_setting('role') WHEN 'none' THEN session_user
             ELSE pg_catalog.current_setting('role')::pg_catalog.name END;
 
+-- Ends a role's sessions but this one, and waits: what they had locked is free when it returns.
+CREATE FUNCTION pem.end_sessions(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- pg_stat_activity shows the same picture for a whole transaction.
+  PERFORM pg_stat_clear_snapshot();
+  PERFORM pg_terminate_backend(s.pid, 2000) FROM pg_stat_activity s
+    WHERE s.usename = end_sessions.role AND s.pid <> pg_backend_pid();
+END $$;
+
+-- Locks an agent's row for a change. The agent locks it too (pem.sync, pem.renew_certificate), for as long as it likes to
+-- keep its transaction open: it is waited for a second, then its sessions are ended. Signer, ingesters and administrators
+-- never wait for an agent.
+CREATE FUNCTION pem.lock_agent(agent_id int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
+BEGIN
+  PERFORM FROM pem.agent a WHERE a.id = lock_agent.agent_id FOR NO KEY UPDATE;
+EXCEPTION WHEN lock_not_available THEN
+  PERFORM pem.end_sessions(a.role) FROM pem.agent a WHERE a.id = lock_agent.agent_id;
+  PERFORM FROM pem.agent a WHERE a.id = lock_agent.agent_id FOR NO KEY UPDATE;
+END $$;
+
 -- An owner or a team that somebody may put on a thing: themselves and their teams, anything for a super admin.
 CREATE FUNCTION pem.check_belonging(who name, owner name, team name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -61,7 +83,7 @@ DECLARE
   hostname text := left(coalesce(nullif(facts ->> 'hostname', ''), 'unknown'), 200);
 BEGIN
   SELECT * INTO token FROM pem.registration_token t WHERE t.role = session_user FOR UPDATE;
-  IF NOT FOUND OR token.used_at IS NOT NULL OR token.expires_at <= now() THEN
+  IF NOT FOUND OR token.used_at IS NOT NULL OR token.expires_at <= clock_timestamp() THEN
     RAISE EXCEPTION 'the token is used or expired; make a new one' USING ERRCODE = 'PE023';
   END IF;
   IF csr IS NULL OR length(csr) > 16384 OR csr !~ '^\s*-----BEGIN CERTIFICATE REQUEST-----' THEN
@@ -158,6 +180,7 @@ BEGIN
   IF OLD.certificate IS NOT NULL THEN
     RAISE EXCEPTION 'request % is answered', OLD.id USING ERRCODE = 'PE022';
   END IF;
+  PERFORM pem.lock_agent(NEW.agent_id);
   UPDATE pem.agent SET cert_serial = NEW.serial, cert_not_after = NEW.not_after WHERE id = NEW.agent_id;
   RETURN NEW;
 END $$;
@@ -183,20 +206,24 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   it pem.agent := pem.seen_agent(revoke_agent.agent_id);
 BEGIN
-  UPDATE pem.agent a SET active = false, revoked_at = coalesce(revoked_at, now()) WHERE a.id = it.id;
+  -- Its sessions first: it must not hold off its own end by what it has locked (its row here, its role by ALTER ROLE).
+  PERFORM pem.end_sessions(it.role);
   PERFORM pem.set_login(it.role, false);
+  PERFORM pem.lock_agent(it.id);
+  UPDATE pem.agent a SET active = false, revoked_at = coalesce(revoked_at, now()) WHERE a.id = it.id;
   -- One that logs in at this moment is refused by the inbox and by sync (PE003) and ended by the next rotation.
-  PERFORM pg_terminate_backend(s.pid) FROM pg_stat_activity s WHERE s.usename = it.role;
+  PERFORM pem.end_sessions(it.role);
 END $$;
 GRANT EXECUTE ON FUNCTION pem.revoke_agent(int) TO pem_admin;
 
 -- Called by ingest for (boot, seq) with another checksum, and by pem.sync for boots that alternate.
 CREATE FUNCTION pem.quarantine_agent(agent_id int, reason text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-  UPDATE pem.agent SET quarantined_reason = left(reason, 500)
-   WHERE id = quarantine_agent.agent_id AND quarantined_reason IS NULL;
-END;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM pem.lock_agent(quarantine_agent.agent_id);
+  UPDATE pem.agent a SET quarantined_reason = left(reason, 500)
+   WHERE a.id = quarantine_agent.agent_id AND a.quarantined_reason IS NULL;
+END $$;
 GRANT EXECUTE ON FUNCTION pem.quarantine_agent(int, text) TO pem_ingest;
 
 CREATE FUNCTION pem.release_agent(agent_id int) RETURNS void
@@ -204,8 +231,26 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   it pem.agent := pem.seen_agent(release_agent.agent_id);
 BEGIN
+  PERFORM pem.lock_agent(it.id);
   UPDATE pem.agent a SET quarantined_reason = NULL WHERE a.id = it.id;
   -- Whichever copy was kept may go on, also the older one.
   DELETE FROM pem.agent_heartbeat h WHERE h.agent_id = it.id;
 END $$;
 GRANT EXECUTE ON FUNCTION pem.release_agent(int) TO pem_admin;
+
+-- Called by ingest for boots that came without being announced. A boot whose announcement hangs in an open transaction of
+-- its agent is not waited for: that session is ended, and the next call succeeds.
+CREATE FUNCTION pem.admit_boots(agent_ids int[], boots uuid[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+DECLARE
+  it record;
+BEGIN
+  FOR it IN SELECT u.agent_id, u.boot FROM unnest(agent_ids, boots) AS u(agent_id, boot) LOOP
+    BEGIN
+      INSERT INTO pem.received (agent_id, boot) VALUES (it.agent_id, it.boot) ON CONFLICT DO NOTHING;
+    EXCEPTION WHEN lock_not_available THEN
+      PERFORM pem.end_sessions(a.role) FROM pem.agent a WHERE a.id = it.agent_id;
+    END;
+  END LOOP;
+END $$;
+GRANT EXECUTE ON FUNCTION pem.admit_boots(int[], uuid[]) TO pem_ingest;

@@ -2,11 +2,12 @@
 -- judge the invoker; reading by security_invoker views under the tables' policies.
 
 CREATE FUNCTION pem.bump_config(agent_ids int[] DEFAULT NULL) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM pem.lock_agent(a.id) FROM pem.agent a WHERE agent_ids IS NULL OR a.id = ANY (agent_ids);
   UPDATE pem.agent SET config_version = nextval('pem.config_version_seq')
    WHERE agent_ids IS NULL OR id = ANY (agent_ids);
-END;
+END $$;
 
 CREATE FUNCTION pem.seen_target(target_id bigint) RETURNS pem.target
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -98,11 +99,15 @@ BEGIN
   PERFORM pem.bump_config(ARRAY(SELECT ta.agent_id FROM pem.target_agent ta WHERE ta.target_id = it.id AND ta.until IS NULL));
 END $$;
 
+-- Only by the owner or a super admin: one member of a team must not take a thing from its owner or the others.
 CREATE FUNCTION pem.set_belonging(target_id bigint, owner name, team name) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   it pem.target := pem.seen_target(set_belonging.target_id);
 BEGIN
+  IF it.owner <> pem.invoker() AND NOT pg_has_role(pem.invoker(), 'pem_super_admin', 'USAGE') THEN
+    RAISE EXCEPTION 'target % belongs to "%"', it.id, it.owner USING ERRCODE = 'PE021';
+  END IF;
   PERFORM pem.check_belonging(pem.invoker(), owner, team);
   UPDATE pem.target t SET owner = set_belonging.owner, team = set_belonging.team WHERE t.id = it.id;
 END $$;
@@ -145,9 +150,12 @@ BEGIN ATOMIC SELECT pem.set_member(team, username, joined); END;
 CREATE FUNCTION pem.disable_user(username name) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  -- Before and after: an open ALTER ROLE of the user's own would hold off the change.
+  PERFORM pem.end_sessions(r.rolname) FROM pg_roles r
+    WHERE r.rolname = username AND r.rolname !~ '^pem_' AND pg_has_role(r.oid, 'pem_user', 'MEMBER');
   PERFORM pem.set_login(username, false);
   DELETE FROM pem.web_session s WHERE s.username = disable_user.username;
-  PERFORM pg_terminate_backend(s.pid) FROM pg_stat_activity s WHERE s.usename = disable_user.username;
+  PERFORM pem.end_sessions(username);
 END $$;
 GRANT EXECUTE ON FUNCTION pem.create_user(name, text, text), pem.create_team(name), pem.set_team(name, name, boolean),
   pem.disable_user(name) TO pem_super_admin;
@@ -248,6 +256,7 @@ BEGIN
   n := 0;
   FOR old IN SELECT t.role FROM pem.registration_token t JOIN pg_roles r ON r.rolname = t.role
               WHERE t.expires_at < now() - interval '1 hour' LIMIT 1000 LOOP
+    PERFORM pem.end_sessions(old);
     PERFORM pem.drop_token_role(old);
     n := n + 1;
   END LOOP;

@@ -237,7 +237,7 @@ export class Cycle {
     );
     if (unknown.length === 0) return;
     await this.control.query(
-      `INSERT INTO pem.received (agent_id, boot) SELECT * FROM unnest($1::int[], $2::uuid[]) ON CONFLICT DO NOTHING`,
+      'SELECT pem.admit_boots($1::int[], $2::uuid[])',
       [arrayText(unknown.map(({ agentId }) => agentId)), arrayText(unknown.map(({ boot }) => boot))],
     );
   }

@@ -48,7 +48,7 @@ export function planLatest(placed: readonly Placed[]): LatestPart[] {
   for (const item of placed) {
     const { info, probe } = item.block;
     if (info.kind === 'append' || !probe.latest) continue;
-    const key = `${info.target}\u0000${info.scope ?? ''}`;
+    const key = `${probe.name}\u0000${info.target}\u0000${info.scope ?? ''}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [item]);
     else group.push(item);

@@ -128,6 +128,19 @@ test('the printed link signs in once, and data of host and server becomes newer 
   expect(servers).toMatchObject([{ targetId: 2, status: 'up' }]);
 });
 
+test('every enabled probe reaches the page, each with its own position', async () => {
+  await eventually('positions of all probes', async () => {
+    const missing = await query<{ name: string }>(
+      `SELECT p.name FROM pem.probe p WHERE p.enabled AND NOT p.retired
+         AND NOT EXISTS (SELECT FROM pem.probe_state s WHERE s.probe = p.name AND s.rows IS NOT NULL)`,
+    );
+    if (missing.length > 0) throw new Error(missing.map((row) => row.name).join(' '));
+    return true;
+  });
+  const reply = await api('/latest/1/cpu_usage', { headers: { cookie } });
+  expect(await reply.json()).toMatchObject({ recordedAtUs: expect.any(Number) });
+});
+
 test('secrets are 0600, the token of agent 1 is gone, and the password in the file signs in', async () => {
   const file = join(home, 'secrets/admin-password');
   expect(statSync(file).mode & 0o777).toBe(0o600);

@@ -118,6 +118,13 @@ export class Fleet {
     }
   }
 
+  /** Batches of several agents that become visible at once. */
+  async sendTogether(batches: readonly { agentId: number; batch: Buffer }[]): Promise<void> {
+    await this.connection.query('BEGIN');
+    for (const { agentId, batch } of batches) await this.send(agentId, [batch]);
+    await this.connection.query('COMMIT');
+  }
+
   close(): void {
     this.connection.close();
   }

@@ -55,17 +55,9 @@ function makeBlock(target: number): Buffer {
 
 const blocks = Array.from({ length: topicCount }, (_, index) => makeBlock(index + 1));
 const frames = blocks.map((block, index) =>
-  encodeFrame(
-    {
-      kind: frameKind.blocks,
-      epoch: 1,
-      n: 1,
-      prev: 0,
-      target: BigInt(index + 1),
-      probe: Buffer.from(probeName),
-    },
-    [block],
-  ),
+  encodeFrame(frameKind.blocks, { target: BigInt(index + 1), probeBytes: Buffer.from(probeName) }, 1, 1, 0, [
+    block,
+  ]),
 );
 
 interface Server {
@@ -108,15 +100,14 @@ async function startOurs(): Promise<Server> {
     port: await server.start(),
     clients: () => hub.stats.sockets,
     commit() {
-      // The same bytes with another seq, in memory of their own as a socket would hand them over.
+      // The same bytes with another seq: reading them from the socket is no part of the push.
       seq++;
-      const bytes = Buffer.from(message);
       let at = 7;
       for (const block of blocks) {
-        bytes.writeBigUInt64LE(seq, at + 24);
+        message.writeBigUInt64LE(seq, at + 24);
         at += 32 + block.length;
       }
-      reader.push(bytes, (_kind, payload) => hub.commit(decodeCommit(payload)));
+      reader.push(message, (_kind, payload) => hub.commit(decodeCommit(payload)));
     },
   };
 }

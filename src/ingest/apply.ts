@@ -63,7 +63,10 @@ function groupBlocks(placed: readonly Placed[]): Group[] {
   const groups = new Map<string, Group>();
   for (const item of placed) {
     const { probe, columns } = item.block;
-    const key = `${probe.name}\u0000${columns.map((column) => column.name).join('\u0000')}`;
+    const key =
+      columns === probe.columns
+        ? probe.name
+        : `${probe.name}\u0000${columns.map((column) => column.name).join('\u0000')}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, { probe, items: [item] });
     else group.items.push(item);

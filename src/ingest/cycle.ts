@@ -40,7 +40,8 @@ const partitionTries = 4;
 const lockTries = 8;
 const searchRounds = 16;
 
-interface Round {
+/** Judged batches of a chunk. */
+export interface Round {
   batches: Batch[];
   refused: Refused[];
 }
@@ -93,7 +94,8 @@ export class Cycle {
     await this.learning;
   }
 
-  private screen(batches: readonly InboxBatch[], infos: readonly BatchInfo[]): Round {
+  /** Judges by what is known now; also ahead of time, while another cycle runs. */
+  screen(batches: readonly InboxBatch[], infos: readonly BatchInfo[]): Round {
     const round: Round = { batches: [], refused: [] };
     for (const [index, inbox] of batches.entries()) {
       const screened: Screened = screenBatch(inbox, infos[index] as BatchInfo, this.known, nowUs());
@@ -103,9 +105,13 @@ export class Cycle {
     return round;
   }
 
-  private async judge(batches: readonly InboxBatch[], infos: readonly BatchInfo[]): Promise<Round> {
+  private async judge(
+    batches: readonly InboxBatch[],
+    infos: readonly BatchInfo[],
+    ahead: Round | undefined,
+  ): Promise<Round> {
     for (let readings = 0; ; readings += 1) {
-      const round = this.screen(batches, infos);
+      const round = readings === 0 && ahead !== undefined ? ahead : this.screen(batches, infos);
       const newestUs = round.batches.filter(hasUnknown).reduce((newest, { inbox }) => {
         return inbox.arrivedUs > newest ? inbox.arrivedUs : newest;
       }, 0n);
@@ -154,10 +160,10 @@ export class Cycle {
   }
 
   /** Brings the batches in, whatever it takes. */
-  async run(batches: readonly InboxBatch[], infos: readonly BatchInfo[]): Promise<void> {
+  async run(batches: readonly InboxBatch[], infos: readonly BatchInfo[], ahead?: Round): Promise<void> {
     const before = performance.now();
     const faults = new Map<string, Fault>();
-    let round = await this.withPartitions(await this.judge(batches, infos));
+    let round = await this.withPartitions(await this.judge(batches, infos, ahead));
     let repeated = false;
     let locks = 0;
     for (let searches = 0; ; ) {
@@ -236,10 +242,10 @@ export class Cycle {
       result.left.some((inbox) => inbox.agentId === agentId && inbox.arrivedUs < nowUs() - announceUs),
     );
     if (unknown.length === 0) return;
-    await this.control.query(
-      'SELECT pem.admit_boots($1::int[], $2::uuid[])',
-      [arrayText(unknown.map(({ agentId }) => agentId)), arrayText(unknown.map(({ boot }) => boot))],
-    );
+    await this.control.query('SELECT pem.admit_boots($1::int[], $2::uuid[])', [
+      arrayText(unknown.map(({ agentId }) => agentId)),
+      arrayText(unknown.map(({ boot }) => boot)),
+    ]);
   }
 
   /** Sets a batch aside unread. */

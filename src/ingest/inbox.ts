@@ -14,7 +14,10 @@ import { RangeSet } from './ranges.js';
 import type { InboxBatch } from './screening.js';
 
 /** Bytes of batches a read hands out at most (and one batch more). */
-export const readBytes = 12 * 1024 * 1024;
+export const readBytes = 16 * 1024 * 1024;
+
+/** And rows: so many are sorted for a read, however long the backlog is. */
+const readRows = 4096;
 
 const signature = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
 
@@ -66,9 +69,10 @@ export class Inbox {
     const stream = await this.connection.copyOutRaw(
       `COPY (SELECT id, agent_id, (extract(epoch FROM arrived_at) * 1000000)::int8, batch FROM (
          SELECT s.id, s.agent_id, s.arrived_at, s.batch, s.bytes, sum(s.bytes) OVER (ORDER BY s.id) AS total
-           FROM pem_inbox.slots s
-          WHERE NOT s.id <@ '${this.taken}'::int8multirange AND ${mine}
-            ${waiting.length === 0 ? '' : `AND s.id <> ALL ('{${waiting.join(',')}}'::int8[])`}) AS q
+           FROM (SELECT id, agent_id, arrived_at, batch, bytes FROM pem_inbox.slots s
+                  WHERE NOT s.id <@ '${this.taken}'::int8multirange AND ${mine}
+                    ${waiting.length === 0 ? '' : `AND s.id <> ALL ('{${waiting.join(',')}}'::int8[])`}
+                  ORDER BY id LIMIT ${readRows}) AS s) AS q
        WHERE total - bytes < ${limitBytes} ORDER BY id) TO STDOUT (FORMAT binary)`,
     );
     const batches = parseInboxStream(stream);

@@ -12,7 +12,7 @@
  * 5. Outside trouble (PEM's PostgreSQL away, out of disk, a lock) is counted and waited for, without end. A fault of our
  *    own ends the process.
  * 6. A partition that is missing is made here; where locks do not let it, its batches wait and the others go on.
- * Full: reads stop at 12 MB a cycle, the slots and the agents' spools hold the rest. Stop: the open transaction ends.
+ * Full: reads stop at 16 MB a cycle, the slots and the agents' spools hold the rest. Stop: the open transaction ends.
  */
 import type { Conninfo } from '../base/conninfo.js';
 import { errorCode, errorText, PemError } from '../base/errors.js';

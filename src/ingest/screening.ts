@@ -9,7 +9,7 @@
  * 4. A time out of retention or in the future makes the block a stray, counted, in neither history nor latest.
  */
 import type { BatchEnvelope, BatchInfo, BlockInfo } from '../../native/index.js';
-import { partitionBounds, partitionName } from '../history/partitions.js';
+import { type Bounds, partitionBounds, partitionName } from '../history/partitions.js';
 import type { Knowledge, KnownColumn, KnownProbe } from './knowledge.js';
 
 /** One row of the inbox. */
@@ -79,7 +79,17 @@ function bound(knowledge: Knowledge, agentId: number, info: BlockInfo): boolean 
   );
 }
 
-function matchColumns(probe: KnownProbe, info: BlockInfo): KnownColumn[] | Fault {
+function matchColumns(probe: KnownProbe, info: BlockInfo): readonly KnownColumn[] | Fault {
+  // The usual block has the catalogue's columns in its order.
+  if (
+    info.columns.length === probe.columns.length &&
+    info.columns.every((column, i) => {
+      const known = probe.columns[i];
+      return known !== undefined && known.name === column.name && known.type === column.type;
+    })
+  ) {
+    return probe.columns;
+  }
   const columns: KnownColumn[] = [];
   for (const column of info.columns) {
     const known = probe.columns.find((candidate) => candidate.name === column.name);
@@ -97,6 +107,18 @@ function matchColumns(probe: KnownProbe, info: BlockInfo): KnownColumn[] | Fault
   const missing = probe.keys.find((key) => !columns.includes(key));
   if (missing !== undefined) return { code: 'missing_key', reason: `key column ${missing.name} is missing` };
   return columns;
+}
+
+/** The partition of the block before, by probe: nearly always that of the next one too. */
+const lastPartition = new WeakMap<KnownProbe, { readonly bounds: Bounds; readonly name: string }>();
+
+function partitionOf(probe: KnownProbe, atUs: bigint): string {
+  const last = lastPartition.get(probe);
+  if (last !== undefined && atUs >= last.bounds.fromUs && atUs < last.bounds.toUs) return last.name;
+  const bounds = partitionBounds(probe.width, atUs);
+  const name = partitionName(probe.name, probe.width, bounds);
+  lastPartition.set(probe, { bounds, name });
+  return name;
 }
 
 /** The verdict on one block. */
@@ -135,9 +157,7 @@ export function judgeBlock(
   // Partitions are dropped as a whole, so what counts is the end of the one that would hold the rows.
   const oldestUs = nowUs - BigInt(probe.retentionDays) * dayUs;
   if (info.recordedAtUs < oldestUs) return { kind: 'stray', reason: 'expired', info };
-  const partition = probe.history
-    ? partitionName(probe.name, probe.width, partitionBounds(probe.width, info.recordedAtUs))
-    : undefined;
+  const partition = probe.history ? partitionOf(probe, info.recordedAtUs) : undefined;
   return { kind: 'take', block: { ...source, probe, columns, partition } };
 }
 

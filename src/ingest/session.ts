@@ -10,7 +10,7 @@ import { type BatchInfo, connect, type PgConn, verifyBatches } from '../../nativ
 import { errorCode, PemError } from '../base/errors.js';
 import { Stages } from './apply.js';
 import type { Counters } from './counters.js';
-import { Cycle } from './cycle.js';
+import { Cycle, type Round } from './cycle.js';
 import { Inbox, readBytes } from './inbox.js';
 import { type Knowledge, readKnowledge } from './knowledge.js';
 import { arrayText } from './latest.js';
@@ -39,6 +39,7 @@ const mostTries = 3;
 interface Chunk {
   readonly batches: readonly InboxBatch[];
   readonly infos: readonly BatchInfo[];
+  readonly round: Round;
   readonly full: boolean;
 }
 
@@ -126,6 +127,11 @@ export class Session {
     this.stopping = true;
   }
 
+  /** Server processes of this session, to ask the kernel what they cost. */
+  get backendPids(): readonly number[] {
+    return [this.reader, this.writer, this.control].map((connection) => connection.backendPid);
+  }
+
   close(): void {
     for (const connection of [this.reader, this.writer, this.control]) connection.close();
   }
@@ -153,7 +159,7 @@ export class Session {
     const batches = await this.inbox.read(this.share);
     const infos = await verifyBatches(batches.map((batch) => batch.bytes));
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0);
-    return { batches, infos, full: bytes >= readBytes };
+    return { batches, infos, round: this.cycle.screen(batches, infos), full: bytes >= readBytes };
   }
 
   private async loop(): Promise<void> {
@@ -168,7 +174,7 @@ export class Session {
       }
       if (chunk.batches.length > 0) {
         const before = performance.now();
-        await this.cycle.run(chunk.batches, chunk.infos);
+        await this.cycle.run(chunk.batches, chunk.infos, chunk.round);
         this.lastCycleMs = performance.now() - before;
       }
       await this.retry();

@@ -59,6 +59,9 @@ interface Boot {
   readonly boot: string;
   readonly arrival: bigint;
   readonly ranges: RangeSet;
+  /** The last checksums by seq; read only where a batch comes twice. */
+  known: Map<bigint, number> | undefined;
+  /** What this cycle adds. */
   readonly seqs: bigint[];
   readonly crcs: number[];
   readonly added: RangeSet;
@@ -81,7 +84,7 @@ function parseNumbers(text: string | null | undefined): string[] {
 async function takeBoots(connection: PgConn, batches: readonly Batch[]): Promise<Map<string, Boot>> {
   const wanted = new Map(batches.map(({ envelope }) => [bootKey(envelope.agentId, envelope.boot), envelope]));
   const { rows } = await connection.query(
-    `SELECT r.agent_id, r.boot, r.arrival, r.ranges, r.recent_seq, r.recent_crc
+    `SELECT r.agent_id, r.boot, r.arrival, r.ranges
        FROM unnest($1::int[], $2::uuid[]) AS w(agent_id, boot) JOIN pem.received r USING (agent_id, boot)
       ORDER BY r.agent_id, r.boot FOR UPDATE OF r SKIP LOCKED`,
     [
@@ -98,8 +101,9 @@ async function takeBoots(connection: PgConn, batches: readonly Batch[]): Promise
       boot,
       arrival: BigInt(row.arrival as string),
       ranges: RangeSet.parse(row.ranges as string),
-      seqs: parseNumbers(row.recent_seq).map(BigInt),
-      crcs: parseNumbers(row.recent_crc).map(Number),
+      known: undefined,
+      seqs: [],
+      crcs: [],
       added: new RangeSet(),
       batches: 0,
       rows: 0,
@@ -107,6 +111,27 @@ async function takeBoots(connection: PgConn, batches: readonly Batch[]): Promise
     });
   }
   return boots;
+}
+
+/** Checksums of the boots that have a batch coming again. */
+async function readChecksums(
+  connection: PgConn,
+  batches: readonly Batch[],
+  boots: ReadonlyMap<string, Boot>,
+): Promise<void> {
+  const again = new Set<Boot>();
+  for (const { envelope } of batches) {
+    const boot = boots.get(bootKey(envelope.agentId, envelope.boot));
+    if (boot?.ranges.has(envelope.seq) === true) again.add(boot);
+  }
+  for (const boot of again) {
+    const { rows } = await connection.query(
+      'SELECT recent_seq, recent_crc FROM pem.received WHERE agent_id = $1::int AND boot = $2::uuid',
+      [String(boot.agentId), boot.boot],
+    );
+    const crcs = parseNumbers(rows[0]?.recent_crc);
+    boot.known = new Map(parseNumbers(rows[0]?.recent_seq).map((seq, i) => [BigInt(seq), Number(crcs[i])]));
+  }
 }
 
 async function unknownBoots(
@@ -132,7 +157,8 @@ function standing(boot: Boot, batch: Batch): Standing {
   const { seq } = batch.envelope;
   if (boot.ranges.has(seq)) {
     const at = boot.seqs.lastIndexOf(seq);
-    return at >= 0 && boot.crcs[at] !== batch.crc ? 'cloned' : 'duplicate';
+    const crc = at >= 0 ? boot.crcs[at] : boot.known?.get(seq);
+    return crc !== undefined && crc !== batch.crc ? 'cloned' : 'duplicate';
   }
   boot.ranges.add(seq);
   if (boot.ranges.size > mostRanges) {
@@ -151,7 +177,9 @@ async function updateReceived(connection: PgConn, boots: readonly Boot[]): Promi
   if (boots.length === 0) return;
   await connection.query(
     `UPDATE pem.received r SET ranges = r.ranges + n.added::int8multirange,
-            recent_seq = n.seqs::bigint[], recent_crc = n.crcs::bigint[], last_at = clock_timestamp(),
+            recent_seq = (r.recent_seq || n.seqs::bigint[])[greatest(1, cardinality(r.recent_seq) + n.batches::int - ${ringLength - 1}):],
+            recent_crc = (r.recent_crc || n.crcs::bigint[])[greatest(1, cardinality(r.recent_crc) + n.batches::int - ${ringLength - 1}):],
+            last_at = clock_timestamp(),
             batches = r.batches + n.batches, rows = r.rows + n.rows, bytes = r.bytes + n.bytes
        FROM unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[])
          AS n(agent_id, boot, added, seqs, crcs, batches, rows, bytes)
@@ -160,8 +188,8 @@ async function updateReceived(connection: PgConn, boots: readonly Boot[]): Promi
       arrayText(boots.map((boot) => boot.agentId)),
       arrayText(boots.map((boot) => boot.boot)),
       arrayText(boots.map((boot) => boot.added.toString())),
-      arrayText(boots.map((boot) => arrayText(boot.seqs.slice(-ringLength)))),
-      arrayText(boots.map((boot) => arrayText(boot.crcs.slice(-ringLength)))),
+      arrayText(boots.map((boot) => arrayText(boot.seqs))),
+      arrayText(boots.map((boot) => arrayText(boot.crcs))),
       arrayText(boots.map((boot) => boot.batches)),
       arrayText(boots.map((boot) => boot.rows)),
       arrayText(boots.map((boot) => boot.bytes)),
@@ -265,7 +293,7 @@ function sortOut(input: CycleInput, boots: ReadonlyMap<string, Boot>) {
       } else if (verdict.kind === 'quarantine') aside.push(blockAside(batch, verdict.fault, verdict));
       else {
         const { block } = verdict;
-        const fault = input.faults.get(blockKey(block));
+        const fault = input.faults.size === 0 ? undefined : input.faults.get(blockKey(block));
         if (fault !== undefined) {
           aside.push(blockAside(batch, fault, { kind: 'quarantine', fault, ...block }));
           continue;
@@ -290,6 +318,7 @@ export async function runCycle(connection: PgConn, input: CycleInput): Promise<C
   try {
     const boots =
       input.batches.length === 0 ? new Map<string, Boot>() : await takeBoots(connection, input.batches);
+    await readChecksums(connection, input.batches, boots);
     const sorted = sortOut(input, boots);
     const unknown = await unknownBoots(connection, sorted.left);
     await applyBlocks(connection, sorted.placed, apply);

@@ -153,6 +153,7 @@ function infoOf(kept: SpoolStats, sent: ShipCounts, link: Link, batcher: Batcher
     backfilledBatches: sent.backfilled,
     resentBatches: sent.resent,
     setAsideBatches: sent.setAside,
+    receivedShrank: sent.shrank,
     shipErrors: sent.errors,
     ackMs: Math.round(sent.ackMs),
     reconnects: link.reconnects,

@@ -51,6 +51,8 @@ export interface ShipCounts {
   acknowledged: number;
   errors: number;
   setAside: number;
+  /** Times that the received set no longer held what it had held. */
+  shrank: number;
   /** From COPY to the received set, of the slowest batch of the last settled ones. */
   ackMs: number;
 }
@@ -89,6 +91,7 @@ export class Ship {
     acknowledged: 0,
     errors: 0,
     setAside: 0,
+    shrank: 0,
     ackMs: 0,
   };
   readonly #options: ShipOptions;
@@ -167,6 +170,7 @@ export class Ship {
     this.counts.acknowledged += landed.batches;
     if (landed.batches > 0) this.counts.ackMs = landed.slowestMs;
     if (shrank) {
+      this.counts.shrank += 1;
       this.#options.log.warn(
         { code: 'received_set_shrank' },
         'PEM lost batches that it had (restored or failed over?); sending again what the spool holds',

@@ -10,18 +10,31 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { PemError } from '../../src/base/errors.js';
+import { errorCode, PemError } from '../../src/base/errors.js';
 
 const heldByAnother = 1;
+
+function openLock(folder: string): number {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return openSync(join(folder, 'lock'), 'w', 0o600);
+  } catch (cause) {
+    throw new PemError(
+      'spool_folder',
+      `cannot write in the spool's folder ${folder} (${errorCode(cause)}); give the agent's user the right to, or name another with spool.folder`,
+      'operator',
+      { cause },
+    );
+  }
+}
 
 /**
  * Takes the lock, waiting up to `waitSeconds` for a worker that is just ending.
  * @returns a function that lets it go
- * @throws PemError spool_locked | spool_lock_failed
+ * @throws PemError spool_folder | spool_locked | spool_lock_failed
  */
 export function lockSpool(folder: string, waitSeconds: number): () => void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const fd = openSync(join(folder, 'lock'), 'w', 0o600);
+  const fd = openLock(folder);
   const result = spawnSync('flock', ['--exclusive', '--timeout', String(waitSeconds), '3'], {
     stdio: ['ignore', 'ignore', 'pipe', fd],
   });

@@ -142,8 +142,8 @@ export class AgentHome {
   }
 
   /** Its spool; stop it first. */
-  spooled(): Promise<Spooled> {
-    return readSpool(this.folder, this.agentId);
+  spooled(folder = join(this.folder, 'spool')): Promise<Spooled> {
+    return readSpool(folder, this.agentId);
   }
 }
 

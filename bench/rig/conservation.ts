@@ -269,7 +269,7 @@ const latestSql = {
 async function judge(harness: Harness, expected: Expected): Promise<Omit<ConservationResult, 'events'>> {
   const { pem, agent, folder } = harness;
   const server = agent.serverTargets[0] as number;
-  const held = await readSpool(folder, agent.agentId);
+  const held = await readSpool(join(folder, 'spool'), agent.agentId);
   const wrong: string[] = [];
   let rows = 0;
   for (const [probe, sql] of Object.entries(historySql)) {

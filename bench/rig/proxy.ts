@@ -82,7 +82,8 @@ export class TestProxy {
     ] as const) {
       socket.on('error', () => undefined);
       socket.on('close', () => {
-        this.pairs.delete(pair);
+        // While nothing is passed on, an end that is left does not learn that the other one is gone.
+        if (other.destroyed) this.pairs.delete(pair);
         if (this.mode === 'pass') setTimeout(() => other.destroy(), this.delay);
         else if (socket === client) other.destroy();
       });
@@ -91,7 +92,7 @@ export class TestProxy {
   }
 
   private apply({ client, target }: Pair): void {
-    if (this.mode === 'cut') {
+    if (this.mode === 'cut' || (this.mode === 'pass' && target.destroyed)) {
       client.resetAndDestroy();
       target.destroy(); // a unix socket has no RST
     } else if (this.mode === 'half-open') {

@@ -5,6 +5,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   existsSync,
@@ -13,10 +14,12 @@ import {
   rmdirSync,
   rmSync,
   statfsSync,
-  writeFileSync,
+  statSync,
+  truncateSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { errorCode } from '../../src/base/errors.js';
 
 const prefix = 'pemdisk-';
 const fillerName = 'filler';
@@ -66,10 +69,16 @@ export class SmallDisk {
     return bavail * bsize;
   }
 
-  /** Takes all room but `leaveBytes`. */
+  /** Takes all room but about `leaveBytes`, also while others write. */
   fill(leaveBytes: number): void {
     this.free();
-    writeFileSync(join(this.folder, fillerName), Buffer.alloc(Math.max(0, this.freeBytes - leaveBytes)));
+    const file = join(this.folder, fillerName);
+    try {
+      for (;;) appendFileSync(file, Buffer.alloc(1024 * 1024));
+    } catch (error) {
+      if (errorCode(error) !== 'ENOSPC') throw error;
+    }
+    truncateSync(file, Math.max(0, statSync(file).size - leaveBytes));
   }
 
   /** Gives back what `fill` took. */

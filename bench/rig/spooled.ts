@@ -2,7 +2,6 @@
  * What an agent's spool holds, read as the next start of the agent would read it, and whether PEM's history holds exactly
  * that. For tests of faults: the spool is the oracle, every block in it knows its target, probe, time and rows.
  */
-import { join } from 'node:path';
 import { nodeFs } from '../../agent/spool/fs.js';
 import { ReceivedSet } from '../../agent/spool/received.js';
 import { Spool } from '../../agent/spool/spool.js';
@@ -24,10 +23,10 @@ export interface Spooled {
   readonly boots: number;
 }
 
-/** Reads the spool in an agent's folder; the agent must be stopped. @throws where anything in it is damaged */
+/** Reads a spool's folder; the agent must be stopped. @throws where anything in it is damaged */
 export async function readSpool(folder: string, agentId: number): Promise<Spooled> {
   const spool = new Spool({
-    fs: nodeFs(join(folder, 'spool')),
+    fs: nodeFs(folder),
     agentId,
     received: new ReceivedSet(),
     maxBytes: 1 << 30,

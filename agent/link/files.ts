@@ -1,11 +1,13 @@
 /** Small files of the agent's folder (configuration, key, certificate, definitions): written whole and on disk, or not at all. */
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /** Writes beside, syncs, renames over: a reader or a crash sees the old text or the new one. */
 export function writeDurably(path: string, text: string, mode = 0o600): void {
   const fresh = `${path}.new`;
-  const fd = openSync(fresh, 'w', mode);
+  // Whatever lies there, a link or a file with other readers, is not written to.
+  rmSync(fresh, { force: true });
+  const fd = openSync(fresh, 'wx', mode);
   try {
     writeSync(fd, text);
     fsyncSync(fd);

@@ -2,6 +2,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Pem, startPem } from '../../bench/rig/pem.js';
 import { startWeb, type WebRig } from '../../bench/rig/web.js';
+import { parseConninfo } from '../base/conninfo.js';
+import { SignIn } from './sign_in.js';
 
 let pem: Pem;
 let web: WebRig;
@@ -199,4 +201,47 @@ test('the database away is 503 with a code, and over when it is back', async () 
     if (back.status === 200) break;
     expect(back.status).toBe(503);
   }
+});
+
+test('a refusal waits for its time, whether the name is unknown or the password wrong; a success does not', async () => {
+  const waits: number[] = [];
+  let release = (): void => undefined;
+  const signIn = new SignIn({
+    conninfo: parseConninfo(pem.conninfo('pem_web')),
+    pause: (ms) => {
+      waits.push(ms);
+      return new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    },
+  });
+  for (const name of ['ada', 'nobody at all']) {
+    let isAnswered = false;
+    const before = waits.length;
+    const refused = signIn.check(name, 'wrong', '10.0.0.1').catch((error: unknown) => {
+      isAnswered = true;
+      return error;
+    });
+    while (waits.length === before) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(isAnswered).toBe(false);
+    release();
+    expect(await refused).toMatchObject({ status: 401, code: 'sign_in_failed' });
+  }
+  expect(await signIn.check('ada', password, '10.0.0.1')).toBe('ada');
+  expect(waits).toHaveLength(2);
+});
+
+test('an address without attempts uses up nobody’s name; another host of its /64 has none either', () => {
+  const signIn = new SignIn({
+    conninfo: {},
+    perUser: { capacity: 3, refillMs: 60_000 },
+    perAddress: { capacity: 2, refillMs: 60_000 },
+  });
+  const attacker = '2001:0db8:0000:0000:0000:0000:0000:000';
+  for (const host of [1, 2]) signIn.attempt(`${attacker}${host}`, 'guess');
+  for (const host of [3, 4, 5, 6, 7]) {
+    expect(() => signIn.attempt(`${attacker}${host}`, 'ada')).toThrow('too many sign-in attempts');
+  }
+  for (const host of [1, 2, 3]) signIn.attempt(`10.0.0.${host}`, 'ada');
+  expect(() => signIn.attempt('10.0.0.4', 'ada')).toThrow('too many sign-in attempts');
 });

@@ -2,17 +2,19 @@
  * Sign-in with PostgreSQL's own roles: the password is tried where it belongs, by connecting with it. In: name,
  * password, address; out: the name, or a refusal with a code. Invariants:
  * 1. A superuser is never let in, nor a role outside pem_user, nor one that pem_web may not become.
- * 2. A wrong name and a wrong password look the same, and both cost an attempt of the name's and the address's.
+ * 2. A wrong name and a wrong password look the same, also by the time they take, and both cost an attempt of the name's
+ *    and the address's. An address without attempts costs no name any.
  * 3. At most `maxConnections` tries are open towards PostgreSQL at once.
  * The password lives in the request and in the one connection; it is neither kept nor logged.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Conninfo } from '../base/conninfo.js';
 import { clientConfig } from '../base/db.js';
 import { errorCode, errorText, PemError } from '../base/errors.js';
 import { HttpError } from '../http/message.js';
-import { Throttle } from './throttle.js';
+import { networkOf, Throttle } from './throttle.js';
 
 export interface SignInOptions {
   /** Where passwords are tried: host, port, dbname, TLS. A user or client certificate in it is not used. */
@@ -21,7 +23,12 @@ export interface SignInOptions {
   readonly perUser?: { capacity: number; refillMs: number };
   readonly perAddress?: { capacity: number; refillMs: number };
   readonly now?: () => number;
+  /** For tests: how it waits. */
+  readonly pause?: (ms: number) => Promise<unknown>;
 }
+
+/** A refusal takes so long: PostgreSQL is quicker with a name it does not know than with a wrong password. */
+const refusalMs = 250;
 
 /** SQLSTATEs that say "not with this name and password". */
 const refusals = new Set(['28P01', '28000', '3D000', '42501', '55000']);
@@ -31,6 +38,7 @@ export class SignIn {
   readonly #perUser: Throttle;
   readonly #perAddress: Throttle;
   readonly #now: () => number;
+  readonly #pause: (ms: number) => Promise<unknown>;
   readonly #maxConnections: number;
   #open = 0;
 
@@ -46,6 +54,7 @@ export class SignIn {
       maxKeys: 20_000,
     });
     this.#now = options.now ?? (() => performance.now());
+    this.#pause = options.pause ?? sleep;
     this.#maxConnections = options.maxConnections ?? 4;
   }
 
@@ -58,11 +67,15 @@ export class SignIn {
     if (this.#open >= this.#maxConnections) {
       throw new HttpError(503, 'sign_in_busy', 'many sign-ins at once; try again', { 'retry-after': '1' });
     }
+    const beganMs = this.#now();
     this.#open++;
     try {
-      await this.#connect(username, password);
-    } finally {
-      this.#open--;
+      await this.#connect(username, password).finally(() => {
+        this.#open--;
+      });
+    } catch (error) {
+      await this.#pause(Math.max(0, refusalMs - (this.#now() - beganMs)));
+      throw error;
     }
     this.succeeded(address, username);
     return username;
@@ -71,9 +84,9 @@ export class SignIn {
   /** Takes an attempt. @throws HttpError too_many_attempts */
   attempt(address: string, username?: string): void {
     const now = this.#now();
-    const waits = [this.#perAddress.take(address, now)];
-    if (username !== undefined) waits.push(this.#perUser.take(username, now));
-    const waitMs = Math.max(...waits);
+    let waitMs = this.#perAddress.take(networkOf(address), now);
+    // In this order: an address that is out of attempts must not use up those of other people's names.
+    if (waitMs === 0 && username !== undefined) waitMs = this.#perUser.take(username, now);
     if (waitMs > 0) {
       const seconds = Math.ceil(waitMs / 1000);
       const message = `too many sign-in attempts; try again in ${seconds} s`;
@@ -84,7 +97,7 @@ export class SignIn {
   /** Gives a successful attempt back. */
   succeeded(address: string, username?: string): void {
     const now = this.#now();
-    this.#perAddress.giveBack(address, now);
+    this.#perAddress.giveBack(networkOf(address), now);
     if (username !== undefined) this.#perUser.giveBack(username, now);
   }
 

@@ -11,6 +11,14 @@ export interface BucketOptions {
   readonly maxKeys: number;
 }
 
+/** Whom an address stands for: an IPv6 host has a whole /64 to choose from; IPv4 inside IPv6 is IPv4. */
+export function networkOf(address: string): string {
+  const groups = address.split(':');
+  if (groups.length !== 8 || address.toLowerCase().startsWith('0000:0000:0000:0000:0000:ffff:'))
+    return address;
+  return groups.slice(0, 4).join(':');
+}
+
 export class Throttle {
   readonly #options: BucketOptions;
   readonly #buckets = new Map<string, { tokens: number; atMs: number }>();

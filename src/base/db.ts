@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import type { Conninfo } from './conninfo.js';
+import { PemError } from './errors.js';
 
 // int8 and timestamptz stay text at the driver's edge: a JavaScript number would lose digits, a Date microseconds.
 export type Row = Record<string, unknown>;
@@ -18,7 +19,13 @@ export interface PoolOptions {
   readonly statementTimeoutMs?: number;
 }
 
-/** libpq keywords → `pg` client settings; sslmode verify-ca checks the chain only, verify-full the name as well. */
+const sslModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'];
+
+/**
+ * libpq keywords → `pg` client settings; as in libpq, verify-ca (and require with a sslrootcert) checks the chain only,
+ * verify-full the name as well.
+ * @throws PemError conninfo_syntax where sslmode is none of libpq's: a slip of the pen must not switch TLS off
+ */
 export function clientConfig(conninfo: Conninfo): pg.ClientConfig {
   const config: pg.ClientConfig = {
     host: conninfo.host ?? conninfo.hostaddr ?? '/var/run/postgresql',
@@ -27,13 +34,16 @@ export function clientConfig(conninfo: Conninfo): pg.ClientConfig {
     user: conninfo.user ?? 'pem_web',
   };
   const mode = conninfo.sslmode ?? 'prefer';
+  if (!sslModes.includes(mode)) {
+    throw new PemError('conninfo_syntax', `sslmode "${mode}" is none of ${sslModes.join(', ')}`, 'operator');
+  }
   if (mode === 'require' || mode === 'verify-ca' || mode === 'verify-full') {
     config.ssl = {
-      rejectUnauthorized: mode !== 'require',
+      rejectUnauthorized: mode !== 'require' || conninfo.sslrootcert !== undefined,
       ...(conninfo.sslrootcert === undefined ? {} : { ca: readFileSync(conninfo.sslrootcert) }),
       ...(conninfo.sslcert === undefined ? {} : { cert: readFileSync(conninfo.sslcert) }),
       ...(conninfo.sslkey === undefined ? {} : { key: readFileSync(conninfo.sslkey) }),
-      ...(mode === 'verify-ca' ? { checkServerIdentity: () => undefined } : {}),
+      ...(mode !== 'verify-full' ? { checkServerIdentity: () => undefined } : {}),
     };
   }
   return config;

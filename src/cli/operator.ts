@@ -141,13 +141,18 @@ export async function status(client: ClientBase): Promise<string> {
   ].join('\n');
 }
 
+/** Agents and monitored servers choose some of these texts: none of them speaks to the operator's terminal. */
+function printable(text: string): string {
+  return text.replaceAll(/\p{C}/gu, '\u{FFFD}');
+}
+
 function columns(rows: readonly Record<string, unknown>[], empty: string): string {
   const first = rows[0];
   if (first === undefined) return empty;
   const names = Object.keys(first);
   const cells = [
     names,
-    ...rows.map((row) => names.map((name) => (row[name] === null ? '' : String(row[name])))),
+    ...rows.map((row) => names.map((name) => (row[name] === null ? '' : printable(String(row[name]))))),
   ];
   const widths = names.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   return cells

@@ -4,7 +4,7 @@
  * 2. A reply is written corked, in one piece, with the security headers.
  * 3. Host is checked on every request, Origin on every upgrade and every request that changes something.
  * 4. Beyond loopback it listens over TLS only.
- * Full: bodies over `bodyBytes` get 413, more than `maxInFlight` requests at once 503, a WebSocket's backlog over
+ * Full: bodies over `bodyBytes` get 413, more than `maxInFlight` requests and upgrades at once 503, a WebSocket's backlog over
  * `maxBackpressureBytes` drops the message and tells the room. Stop: the listener closes, then every connection.
  */
 
@@ -170,7 +170,11 @@ export class HttpServer {
       const extensions = request.getHeader('sec-websocket-extensions');
       checkHost(head, this.#hosts);
       checkOrigin(head, this.secure, true);
-      const data = await endpoint.accept(head);
+      if (this.#inFlight >= this.#maxInFlight) throw busy();
+      this.#inFlight++;
+      const data = await endpoint.accept(head).finally(() => {
+        this.#inFlight--;
+      });
       if (aborted) return;
       response.cork(() => response.upgrade({ data }, key, protocol, extensions, context));
     } catch (error) {
@@ -222,7 +226,7 @@ export class HttpServer {
         finish(found.reply);
         return;
       }
-      if (this.#inFlight >= this.#maxInFlight) throw new HttpError(503, 'busy', 'too many requests at once');
+      if (this.#inFlight >= this.#maxInFlight) throw busy();
       const answer = (body: Buffer): void => {
         this.#inFlight++;
         this.#handle(found.route, { ...head, params: found.params, body })
@@ -289,6 +293,10 @@ export class HttpServer {
       else response.end(reply.body, close);
     });
   }
+}
+
+function busy(): HttpError {
+  return new HttpError(503, 'busy', 'too many requests at once');
 }
 
 function notFound(): HttpError {

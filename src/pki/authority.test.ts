@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -13,6 +13,7 @@ import {
   newKeyPair,
   openAuthority,
   revocationList,
+  writeWhole,
 } from './authority.js';
 import { readRequest } from './request.js';
 
@@ -171,4 +172,16 @@ test('requests that are weak, foreign, tampered with or no requests at all are r
       `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`,
     ),
   ).toBe('csr_signature');
+});
+
+test('a key is not written through a link or into a file that was there', () => {
+  const path = join(folder, 'some.key');
+  writeFileSync(`${path}.new`, '', { mode: 0o644 });
+  writeWhole(path, 'secret', 0o600);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  writeFileSync(join(folder, 'victim'), 'untouched');
+  symlinkSync(join(folder, 'victim'), `${path}.new`);
+  writeWhole(path, 'another', 0o600);
+  expect(readFileSync(join(folder, 'victim'), 'utf8')).toBe('untouched');
+  expect([readFileSync(path, 'utf8'), lstatSync(path).isFile()]).toEqual(['another', true]);
 });

@@ -13,7 +13,7 @@
  * 4. The revocation list is valid as long as the authority itself: an expired list would lock every agent out.
  */
 import { generateKeyPair, randomBytes, sign, X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import forge from 'node-forge';
@@ -64,7 +64,9 @@ export async function newKeyPair(): Promise<{ privateKeyPem: string; publicKeyPe
 /** Writes the whole file or nothing: a reader never sees half of a key. */
 export function writeWhole(path: string, text: string, mode: number): void {
   const fresh = `${path}.new`;
-  writeFileSync(fresh, text, { mode });
+  // Whatever lies there, a link or a file with other readers, is not written to.
+  rmSync(fresh, { force: true });
+  writeFileSync(fresh, text, { mode, flag: 'wx' });
   renameSync(fresh, path);
 }
 

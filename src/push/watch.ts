@@ -107,6 +107,8 @@ export class Watch {
         sentAtMs: 0,
       });
     }
+    // A user who could not be verified in time stays so on a new socket.
+    if (this.#users.get(client.username)?.isVerified === false) this.#hub.setVisible(client, undefined);
     void this.#lookAt(client.username);
   }
 

@@ -1,10 +1,19 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { hostRules, identityRules } from './cluster.js';
-import { freePort, knownDesk, openHome } from './home.js';
+import { freePort, knownDesk, openHome, programCopy } from './home.js';
 import { lockHome } from './lock.js';
 
 let folder: string;
@@ -94,4 +103,11 @@ test('no way into the cluster is "trust", and peer is for roles of PEM alone', (
   ).toEqual(['cert', 'peer', 'scram-sha-256', 'scram-sha-256', 'scram-sha-256']);
   expect(rules.filter((line) => line.startsWith('host ') || line.startsWith('hostnossl'))).toEqual([]);
   expect(identityRules(['ann'])).toContain('pem  "ann"  pem_web\n');
+});
+
+test('what root copies lies beside the home, not where its owner could put links in the way', () => {
+  const home = join(folder, 'home');
+  expect(dirname(programCopy(home))).toBe(folder);
+  symlinkSync('/', `${home}-program.new`);
+  expect(() => programCopy(home)).toThrow('is of another user');
 });

@@ -27,7 +27,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { homedir, userInfo } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'smol-toml';
 import * as v from 'valibot';
@@ -92,7 +92,7 @@ export function prepareHome(directory: string, user: ServerUser): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const owner = statSync(directory).uid;
   if (owner !== user.uid) {
-    if (owner !== 0 || readdirSync(directory).some((name) => name !== 'program')) {
+    if (owner !== 0 || readdirSync(directory).length > 0) {
       throw new PemError(
         'home_owner',
         `${directory} holds files of another user; run: chown -R ${user.name} ${directory}`,
@@ -115,7 +115,23 @@ export function checkReachable(directory: string, user: ServerUser): void {
   }
 }
 
-/** node and the program's folder as `user` can run them: in place, or copied to PEM_HOME/program. */
+/**
+ * Where root copies the program: beside PEM_HOME, not in it. PEM_HOME is the other user's, who could put links in the way
+ * of what root deletes and writes there.
+ * @throws PemError home_owner where somebody else's file has that name
+ */
+export function programCopy(directory: string): string {
+  const target = `${resolve(directory)}-program`;
+  for (const path of [target, `${target}.new`]) {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && (found.uid !== userInfo().uid || !found.isDirectory())) {
+      throw new PemError('home_owner', `${path} is of another user; remove it`, 'operator');
+    }
+  }
+  return target;
+}
+
+/** node and the program's folder as `user` can run them: in place, or copied to PEM_HOME-program. */
 export interface Program {
   readonly node: string;
   readonly root: string;
@@ -133,7 +149,7 @@ export function reachableProgram(directory: string, user: ServerUser): Program {
   if (nodeRuns && spawnSync(process.execPath, ['-e', script, entry], identity).status === 0) {
     return { node: process.execPath, root: programRoot };
   }
-  const target = join(directory, 'program');
+  const target = programCopy(directory);
   const node = join(target, 'node');
   const stampOf = (root: string): string =>
     ['native', 'ts', 'web']

@@ -183,7 +183,7 @@ const serverColumns: readonly TableColumn<Server>[] = [
     cell: (server) => <ServerUptime target={server.targetId} />,
     numeric: true,
   },
-  { title: 'Address', value: (server) => `${server.host}:${server.port}`, minor: true },
+  { title: 'Address', value: addressOf, minor: true },
   {
     title: 'Agent',
     value: (server) => agentsById.value.get(server.agentId ?? 0)?.name ?? null,

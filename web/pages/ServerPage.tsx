@@ -10,7 +10,7 @@ import {
   WalPanel,
 } from '../panels/server.js';
 import { DatabasesTable, SessionsTable, SettingsTable, TablesTable } from '../panels/tables.js';
-import { agentsById, fleetKnown, serversByTarget } from '../store/fleet.js';
+import { addressOf, agentsById, fleetKnown, serversByTarget } from '../store/fleet.js';
 import { linkTo } from '../store/route.js';
 import { formatVersion } from '../ui/format.js';
 import { Missing } from '../ui/Missing.js';
@@ -27,7 +27,7 @@ export function ServerPage({ target }: { target: number }) {
         <h1>{server.name}</h1>
         <StatusBadge status={server.status} />
         <span class="muted">
-          PostgreSQL {formatVersion(server.serverVersionNum)} · {server.host}:{server.port}
+          PostgreSQL {formatVersion(server.serverVersionNum)} · {addressOf(server)}
         </span>
         {agent !== undefined && <a href={linkTo(`/agent/${agent.id}`)}>host {agent.name}</a>}
         <RangeBar />

@@ -55,6 +55,11 @@ export interface Probe {
   readonly columns: readonly ProbeColumn[];
 }
 
+/** Where a server listens, for people: a socket directory says nothing to somebody on another host. */
+export function addressOf(server: Server): string {
+  return server.host.startsWith('/') ? `local socket, port ${server.port}` : `${server.host}:${server.port}`;
+}
+
 export const agents = signal<readonly Agent[]>([]);
 export const servers = signal<readonly Server[]>([]);
 export const probes = signal<ReadonlyMap<string, Probe>>(new Map());

@@ -207,3 +207,39 @@ test.each(['a user', 'an agent'])(
     await client.end();
   },
 );
+
+test.each([
+  ['null', 'null'],
+  ['text', '"x"'],
+  ['a list', '[1]'],
+  ['deep', `{"x": ${'['.repeat(3000)}${']'.repeat(3000)}}`],
+  ['long', `{"x": "${'x'.repeat(70_000)}"}`],
+  ['a few numbers of 131,000 digits', `{"x": [${'1e131000,'.repeat(100)}1]}`],
+])(
+  'what an agent says of itself is refused where it would break the pages of others: %s',
+  async (_what, info) => {
+    const agent = await pem.addAgent({ name: 'talks', owner: 'bob' });
+    const client = await agent.client();
+    await expect(
+      client.query('SELECT pem.sync($1)', [`{"boots": ["${randomUUID()}"], "info": ${info}}`]),
+    ).rejects.toMatchObject({ code: 'PE004' });
+    await client.end();
+  },
+);
+
+test.each(['"Infinity"', '"-Infinity"', '9.2239e18', '-1'])(
+  'a boot time of %s is none: it would be no number of microseconds for anybody',
+  async (bootedAtUs) => {
+    const agent = await pem.addAgent({ name: 'booted', owner: 'bob' });
+    const client = await agent.client();
+    await client.query('SELECT pem.sync($1)', [
+      `{"boots": ["${randomUUID()}"], "info": {"host": {"hostname": "h", "bootedAtUs": ${bootedAtUs}}}}`,
+    ]);
+    await client.end();
+    const { rows } = await pem.query(
+      `SELECT (extract(epoch FROM booted_at) * 1000000)::int8 AS us FROM pem.agent_status WHERE agent_id = $1`,
+      [agent.agentId],
+    );
+    expect(rows).toEqual([{ us: null }]);
+  },
+);

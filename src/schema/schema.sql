@@ -695,6 +695,12 @@ END $$;
 
 ALTER FUNCTION pem.lock_agent(agent_id integer) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.moment(us text) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE
+    RETURN CASE WHEN (((us)::double precision >= (0)::double precision) AND ((us)::double precision <= ('32503680000000000'::bigint)::double precision)) THEN to_timestamp(((us)::double precision / ('1000000'::numeric)::double precision)) ELSE NULL::timestamp with time zone END;
+
+ALTER FUNCTION pem.moment(us text) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.move_server(target_id bigint, agent_id integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -787,7 +793,7 @@ BEGIN
   INSERT INTO pem.target (kind, name, owner, team) VALUES ('host', token.display_name, token.owner, token.team)
     RETURNING id INTO host_target;
   INSERT INTO pem.host VALUES (host_target, hostname, left(facts ->> 'os', 200), left(facts ->> 'kernel', 200),
-    (facts ->> 'cpus')::int, (facts ->> 'memoryBytes')::bigint, to_timestamp((facts ->> 'bootedAtUs')::float8 / 1e6));
+    (facts ->> 'cpus')::int, (facts ->> 'memoryBytes')::bigint, pem.moment(facts ->> 'bootedAtUs'));
   -- Last of what can fail on the caller's words: an id is spent even when the transaction is rolled back.
   LOOP
     new_id := nextval(pg_get_serial_sequence('pem.agent', 'id'));
@@ -1052,7 +1058,7 @@ ALTER FUNCTION pem.set_team(username name, team name, joined boolean) OWNER TO p
 CREATE FUNCTION pem.sync(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
+    AS $_$
 DECLARE
   most_boots CONSTANT int := 4096;
   most_boots_ever CONSTANT bigint := 50000;
@@ -1076,6 +1082,11 @@ BEGIN
   boots := ARRAY(SELECT jsonb_array_elements_text(request -> 'boots'))::uuid[];
   IF coalesce(cardinality(boots), 0) NOT BETWEEN 1 AND most_boots OR pg_column_size(request) > 1048576 THEN
     RAISE EXCEPTION 'pem.sync wants 1 to % boots and at most 1 MiB', most_boots USING ERRCODE = 'PE004';
+  END IF;
+  -- Shown to everybody who sees the agent: neither deep nor long, also where it is short here (1e131000 is six digits).
+  IF jsonb_typeof(state) <> 'object' OR pg_column_size(state) > 16384 OR jsonb_path_exists(state, 'strict $.**{6}')
+     OR octet_length(state::text) > 65536 THEN
+    RAISE EXCEPTION 'info is an object of at most 16 KiB and five levels' USING ERRCODE = 'PE004';
   END IF;
   boot_now := boots[cardinality(boots)];
   SELECT * INTO beat FROM pem.agent_heartbeat h WHERE h.agent_id = me.id;
@@ -1109,7 +1120,7 @@ BEGIN
     UPDATE pem.host h SET hostname = left(coalesce(state #>> '{host,hostname}', h.hostname), 200),
         os = left(state #>> '{host,os}', 200), kernel = left(state #>> '{host,kernel}', 200),
         cpus = (state #>> '{host,cpus}')::int, memory_bytes = (state #>> '{host,memoryBytes}')::bigint,
-        booted_at = to_timestamp((state #>> '{host,bootedAtUs}')::float8 / 1e6)
+        booted_at = pem.moment(state #>> '{host,bootedAtUs}')
      WHERE h.target_id = me.host_target_id;
   END IF;
   IF request -> 'servers' IS NOT NULL AND request -> 'servers' IS DISTINCT FROM beat.servers THEN
@@ -1169,7 +1180,7 @@ BEGIN
             WHEN (request ->> 'configVersion')::bigint IS DISTINCT FROM me.config_version
               THEN jsonb_build_object('config', pem.definitions(me))
             ELSE '{}'::jsonb END;
-END $$;
+END $_$;
 
 ALTER FUNCTION pem.sync(request jsonb) OWNER TO pem_owner;
 
@@ -3036,6 +3047,8 @@ GRANT ALL ON FUNCTION pem.ingest_self() TO pem_master;
 REVOKE ALL ON FUNCTION pem.invoker() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.lock_agent(agent_id integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION pem.moment(us text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) TO pem_admin;

@@ -71,6 +71,12 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION pem.create_token(text, name, name, interval, text) TO pem_admin;
 
+-- A moment in µs as an agent says it: what is beyond the year 3000 (or infinite) is no moment, and would break whoever
+-- turns it back into µs.
+CREATE FUNCTION pem.moment(us text) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN us::float8 BETWEEN 0 AND 32503680000000000::float8 THEN pg_catalog.to_timestamp(us::float8 / 1e6) END;
+
 -- Called in the session of a token's role. facts: {version, hostname, os, kernel, cpus, memoryBytes, bootedAtUs}.
 CREATE FUNCTION pem.register(csr text, facts jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -92,7 +98,7 @@ BEGIN
   INSERT INTO pem.target (kind, name, owner, team) VALUES ('host', token.display_name, token.owner, token.team)
     RETURNING id INTO host_target;
   INSERT INTO pem.host VALUES (host_target, hostname, left(facts ->> 'os', 200), left(facts ->> 'kernel', 200),
-    (facts ->> 'cpus')::int, (facts ->> 'memoryBytes')::bigint, to_timestamp((facts ->> 'bootedAtUs')::float8 / 1e6));
+    (facts ->> 'cpus')::int, (facts ->> 'memoryBytes')::bigint, pem.moment(facts ->> 'bootedAtUs'));
   -- Last of what can fail on the caller's words: an id is spent even when the transaction is rolled back.
   LOOP
     new_id := nextval(pg_get_serial_sequence('pem.agent', 'id'));

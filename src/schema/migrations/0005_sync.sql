@@ -66,6 +66,11 @@ BEGIN
   IF coalesce(cardinality(boots), 0) NOT BETWEEN 1 AND most_boots OR pg_column_size(request) > 1048576 THEN
     RAISE EXCEPTION 'pem.sync wants 1 to % boots and at most 1 MiB', most_boots USING ERRCODE = 'PE004';
   END IF;
+  -- Shown to everybody who sees the agent: neither deep nor long, also where it is short here (1e131000 is six digits).
+  IF jsonb_typeof(state) <> 'object' OR pg_column_size(state) > 16384 OR jsonb_path_exists(state, 'strict $.**{6}')
+     OR octet_length(state::text) > 65536 THEN
+    RAISE EXCEPTION 'info is an object of at most 16 KiB and five levels' USING ERRCODE = 'PE004';
+  END IF;
   boot_now := boots[cardinality(boots)];
   SELECT * INTO beat FROM pem.agent_heartbeat h WHERE h.agent_id = me.id;
 
@@ -98,7 +103,7 @@ BEGIN
     UPDATE pem.host h SET hostname = left(coalesce(state #>> '{host,hostname}', h.hostname), 200),
         os = left(state #>> '{host,os}', 200), kernel = left(state #>> '{host,kernel}', 200),
         cpus = (state #>> '{host,cpus}')::int, memory_bytes = (state #>> '{host,memoryBytes}')::bigint,
-        booted_at = to_timestamp((state #>> '{host,bootedAtUs}')::float8 / 1e6)
+        booted_at = pem.moment(state #>> '{host,bootedAtUs}')
      WHERE h.target_id = me.host_target_id;
   END IF;
   IF request -> 'servers' IS NOT NULL AND request -> 'servers' IS DISTINCT FROM beat.servers THEN

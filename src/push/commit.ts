@@ -67,11 +67,15 @@ export function decodeCommit(payload: Buffer): CommitEntry[] {
       const start = at + entryBytes;
       if (start + length > payload.length) throw new RangeError('block beyond the message');
       const block = payload.subarray(start, start + length);
+      const { target, probe, kind, scope } = blockHead(block);
       entries.push({
         agent: payload.readUInt32LE(at + 4),
         boot: payload.toString('hex', at + 8, at + 24),
         seq: payload.readBigUInt64LE(at + 24),
-        ...blockHead(block),
+        target,
+        probe,
+        kind,
+        scope,
         block,
       });
       at = start + length;

@@ -2,37 +2,44 @@
 
 export const frameKind = { snapshot: 1, blocks: 2, denied: 3 } as const;
 
-export interface FrameHead {
-  readonly kind: (typeof frameKind)[keyof typeof frameKind];
-  readonly epoch: number;
-  readonly n: number;
-  readonly prev: number;
+export type FrameKind = (typeof frameKind)[keyof typeof frameKind];
+
+/** Where a frame belongs; topics keep the probe's name as bytes, so that a frame costs no encoding. */
+export interface FrameTopic {
   readonly target: bigint;
-  /** The probe's name as bytes: topics keep it, so that a frame costs no encoding. */
-  readonly probe: Uint8Array;
+  readonly probeBytes: Uint8Array;
 }
 
 const headerBytes = 32;
 const padded = (bytes: number): number => (bytes + 7) & ~7;
 
-export function encodeFrame(head: FrameHead, blocks: readonly Uint8Array[]): Buffer {
-  let bytes = headerBytes + padded(head.probe.length);
+/** @param n number of this frame, of a snapshot the last it covers @param prev number of the one before */
+export function encodeFrame(
+  kind: FrameKind,
+  topic: FrameTopic,
+  epoch: number,
+  n: number,
+  prev: number,
+  blocks: readonly Uint8Array[],
+): Buffer {
+  const name = topic.probeBytes;
+  let bytes = headerBytes + padded(name.length);
   for (const block of blocks) bytes += 8 + padded(block.length);
   const frame = Buffer.allocUnsafe(bytes);
   frame[0] = 0x50;
   frame[1] = 1;
-  frame[2] = head.kind;
+  frame[2] = kind;
   frame[3] = 0;
-  frame.writeUInt32LE(head.epoch, 4);
-  frame.writeUInt32LE(head.n, 8);
-  frame.writeUInt32LE(head.prev, 12);
-  frame.writeBigInt64LE(head.target, 16);
-  frame.writeUInt16LE(head.probe.length, 24);
+  frame.writeUInt32LE(epoch, 4);
+  frame.writeUInt32LE(n, 8);
+  frame.writeUInt32LE(prev, 12);
+  frame.writeBigInt64LE(topic.target, 16);
+  frame.writeUInt16LE(name.length, 24);
   frame.writeUInt16LE(blocks.length, 26);
   frame.writeUInt32LE(0, 28);
-  frame.set(head.probe, headerBytes);
-  let at = headerBytes + head.probe.length;
-  const nameEnd = headerBytes + padded(head.probe.length);
+  frame.set(name, headerBytes);
+  let at = headerBytes + name.length;
+  const nameEnd = headerBytes + padded(name.length);
   if (at < nameEnd) frame.fill(0, at, nameEnd);
   at = nameEnd;
   for (const block of blocks) {

@@ -97,7 +97,7 @@ export class Topic {
   readonly name: string;
   readonly members = new Set<Member>();
   readonly #host: TopicHost;
-  readonly #probeBytes: Buffer;
+  readonly probeBytes: Buffer;
   readonly #order = new Order();
   readonly #joining = new Set<Member>();
   readonly #jobs = new Set<SnapshotJob>();
@@ -110,14 +110,18 @@ export class Topic {
     this.target = target;
     this.probe = probe;
     this.name = topicName(target, probe);
-    this.#probeBytes = Buffer.from(probe);
+    this.probeBytes = Buffer.from(probe);
   }
 
   /** Publishes the blocks of one commit as one frame. */
   commit(entries: readonly CommitEntry[]): void {
-    const verdicts = entries.map((entry) => this.#order.judge(entry, this.#host.arrivals));
-    const isLate = verdicts.includes('late');
-    const kept = isLate ? entries : entries.filter((_, index) => verdicts[index] === 'next');
+    const kept: CommitEntry[] = [];
+    let isLate = false;
+    for (const entry of entries) {
+      const verdict = this.#order.judge(entry, this.#host.arrivals);
+      if (verdict === 'late') isLate = true;
+      if (verdict !== 'past') kept.push(entry);
+    }
     // A read that runs may not have what nobody else needs any more: it begins again.
     if (kept.length < entries.length || isLate) for (const job of this.#jobs) job.isStale = true;
     if (kept.length === 0) return;
@@ -129,9 +133,8 @@ export class Topic {
   }
 
   #publish(entries: readonly CommitEntry[], prev: number): void {
-    const head = { ...this.#head(), kind: frameKind.blocks, n: this.#n, prev };
     const blocks = entries.map((entry) => entry.block);
-    const bytes = encodeFrame(head, blocks);
+    const bytes = encodeFrame(frameKind.blocks, this, this.#host.epoch, this.#n, prev, blocks);
     this.#host.publish(this, bytes);
     if (this.#jobs.size === 0 && this.#joining.size === 0) return;
     const frame = { n: this.#n, bytes, entries };
@@ -178,7 +181,7 @@ export class Topic {
       return;
     }
     const n = rest.length === 0 ? (job.frames.at(-1)?.n ?? job.n0) : (rest[0] as Frame).n - 1;
-    const bytes = encodeFrame({ ...this.#head(), kind: frameKind.snapshot, n, prev: 0 }, [snapshot.block]);
+    const bytes = encodeFrame(frameKind.snapshot, this, this.#host.epoch, n, 0, [snapshot.block]);
     for (const member of members) this.#welcome(member, bytes, n, rest, snapshot.received);
   }
 
@@ -262,7 +265,7 @@ export class Topic {
   /** Tells a member that the target is not visible and lets it go. */
   deny(member: Member): void {
     this.remove(member);
-    member.send(encodeFrame({ ...this.#head(), kind: frameKind.denied, n: this.#n, prev: 0 }, []));
+    member.send(encodeFrame(frameKind.denied, this, this.#host.epoch, this.#n, 0, []));
   }
 
   remove(member: Member): void {
@@ -277,10 +280,6 @@ export class Topic {
 
   close(): void {
     clearTimeout(this.#gapTimer);
-  }
-
-  #head(): { epoch: number; target: bigint; probe: Buffer } {
-    return { epoch: this.#host.epoch, target: this.target, probe: this.#probeBytes };
   }
 }
 

@@ -5,6 +5,7 @@
 import { useState } from 'preact/hooks';
 import {
   type Agent,
+  addressOf,
   agents,
   agentsById,
   fleetKnown,

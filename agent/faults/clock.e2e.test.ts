@@ -103,7 +103,6 @@ test('hours ahead: counted as stray, nothing of it in history, and nobody says t
   home.start();
   await sampled();
   await home.stop();
-  const before = await rig.rows('SELECT recorded_at FROM pemdata.memory_usage');
   home.start({ clockMs: 5 * hourMs });
   await eventually('strays are counted', async () => {
     const { rows } = await pem.query(
@@ -117,7 +116,9 @@ test('hours ahead: counted as stray, nothing of it in history, and nobody says t
     `UPDATE pem.probe_state SET seen_at = seen_at - interval '1 min', recorded_at = recorded_at - interval '1 min'`,
   );
   expect(await statuses()).toEqual({ agent: 'up', server: 'unknown' });
-  expect(await rig.rows('SELECT recorded_at FROM pemdata.memory_usage')).toEqual(before);
+  expect(await rig.rows('SELECT recorded_at > now() AS ahead FROM pemdata.memory_usage')).toEqual([
+    { ahead: false },
+  ]);
   await atRest(pem, home, [agent.hostTarget, ...agent.serverTargets]);
   await home.stop();
   const held = await home.spooled();

@@ -215,3 +215,47 @@ test.skipIf(refusal !== null)(
     expect(trouble).toEqual([{ counted: true }]);
   },
 );
+
+test.skipIf(refusal !== null)(
+  `PostgreSQL of PEM stopped by a full disk: started again with room, everything arrives once${because}`,
+  async () => {
+    const disk = SmallDisk.mount(256 * 1024 * 1024, serverUser());
+    ending.push(() => disk.unmount());
+    const rig = await start({
+      parent: disk.folder,
+      settings: { min_wal_size: '32MB', max_wal_size: '64MB' },
+    });
+    const { pem } = rig;
+    const ingester = rig.spawn('one');
+    const agent = await pem.addAgent({ name: 'patient' });
+    await everySecond(pem, agent.hostTarget, ['cpu_usage', 'memory_usage', 'agent_self', 'load_average']);
+    const home = AgentHome.make(pem, agent);
+    ending.push(() => home.remove());
+    home.start();
+    await eventually('rows arrive', async () => {
+      const set = await pem.query('SELECT FROM pemhistory.memory_usage LIMIT 1');
+      return set.rowCount === 1;
+    });
+    disk.fill(0);
+    // Segments made ahead hold out for a while; the first that finds no room ends every backend.
+    await eventually('PostgreSQL gives up', async () => {
+      try {
+        await pem.query('SELECT pg_switch_wal(), pg_logical_emit_message(false, $1, $1)', ['fill']);
+        return false;
+      } catch {
+        return home.codes.some((code) => /^(57P0|connection_lost|connect_failed)/.test(code));
+      }
+    });
+    await pem.cluster.halt('immediate');
+    const trouble = home.log.split('no connection to PEM').length;
+    expect(trouble).toBeGreaterThan(1);
+    disk.free();
+    await pem.cluster.start();
+    await atRest(pem, home, [agent.hostTarget]);
+    expect([ingester.exitCode, home.restarts]).toEqual([null, 1]);
+    await home.stop();
+    const held = await home.spooled();
+    expect(await compareWithHistory(pem, held.blocks, { nothingElse: true })).toEqual([]);
+    expect(await rig.rows('SELECT code, reason FROM pem.quarantine')).toEqual([]);
+  },
+);

@@ -313,6 +313,8 @@ export class Ship {
       this.#live.unshift(...batches); // Still ahead of back-fill when the wait is over.
       this.#liveQueued += batches.reduce((total, batch) => total + batch.payload.length, 0);
     }
+    // A COPY that fails leaves the rows before the failing one dead on PEM's disk: alone, a refused batch leaves nothing.
+    this.#oneByOne = Math.max(this.#oneByOne, batches.length);
     this.#trouble(error);
     this.#waitFor(
       code === 'PE003' ? refusedWaitMs : Math.min(longestWaitMs, Math.max(shortestWaitMs, this.#waitMs * 2)),

@@ -17,6 +17,8 @@ import { eventually } from '../../bench/rig/processes.js';
 import { parseConninfo } from '../base/conninfo.js';
 
 const backlogBytes = 8 * 1024 * 1024;
+/** The first COPY that is refused may leave its other rows behind, dead. */
+const copyBytes = 1024 * 1024;
 const folders: string[] = [];
 let rig: Ingesting;
 
@@ -94,13 +96,15 @@ test('ingesters away: back-pressure, a bounded inbox on a bounded disk, then eve
     }
     const waiting = await rig.rows(
       `SELECT agent_id, sum(bytes)::int <= $1 AS bounded, sum(bytes)::int > $1 * 0.9 AS used
-         FROM pem_inbox.slots GROUP BY agent_id ORDER BY agent_id`,
+         FROM pem_inbox.slots s
+        WHERE NOT EXISTS (SELECT FROM pem.received r WHERE (r.agent_id, r.boot) = (s.agent_id, s.boot) AND r.ranges @> s.seq)
+        GROUP BY agent_id ORDER BY agent_id`,
       [backlogBytes],
     );
     expect(waiting).toEqual(
       senders.map((one) => ({ agent_id: one.agent.agentId, bounded: true, used: true })),
     );
-    expect(await inboxDisk()).toBeLessThan(senders.length * backlogBytes * 1.15);
+    expect(await inboxDisk()).toBeLessThan(senders.length * (backlogBytes + copyBytes) * 1.1);
 
     rig.spawn('ingester');
     await eventually('all of it arrives', () =>

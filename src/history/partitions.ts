@@ -6,6 +6,7 @@
  * 1. A partition is made by CREATE TABLE (LIKE) + ATTACH: neither waits for readers nor makes anybody wait (CREATE ..
  *    PARTITION OF behind a 5 s reader stalled ingest for 3.9 s).
  * 2. It is removed by DETACH CONCURRENTLY + DROP, never by DELETE. A detach that was cut off is finished the next time.
+ *    A parent has at most one detach pending: the next removal waits for it.
  * 3. Every statement has lock_timeout 50 ms. 'busy' means: nothing was changed, come again.
  * 4. There is no default partition: rows without a partition do not reach history (src/ingest counts them as stray).
  * 5. Two sessions that make the same partition at once are both right: the second finds it made.
@@ -166,7 +167,8 @@ export async function removePartition(
     await session.query(`DROP TABLE IF EXISTS ${child}`);
     return 'removed';
   } catch (error) {
-    if (busyCodes.has(codeOf(error)) || codeOf(error) === '55006') return 'busy';
+    // 55006: a cursor of ours; 55000: another partition of the probe is being detached.
+    if (busyCodes.has(codeOf(error)) || codeOf(error) === '55006' || codeOf(error) === '55000') return 'busy';
     throw error;
   } finally {
     await session.query('RESET lock_timeout').catch(() => undefined);

@@ -47,11 +47,12 @@ async function readProbes(session: Session): Promise<ProbeRow[]> {
   }));
 }
 
-/** Names of tables in pempart, attached or not. */
+/** Names of tables in pempart, attached or not; those being detached first: a parent can have only one of them. */
 async function readTables(session: Session): Promise<string[]> {
   const { rows } = await session.query(
-    `SELECT c.relname AS name FROM pg_catalog.pg_class c
-      WHERE c.relnamespace = 'pempart'::regnamespace AND c.relkind = 'r' AND c.relname ~ '_[0-9]{6}([0-9]{2})?$'`,
+    `SELECT c.relname AS name FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
+      WHERE c.relnamespace = 'pempart'::regnamespace AND c.relkind = 'r' AND c.relname ~ '_[0-9]{6}([0-9]{2})?$'
+      ORDER BY i.inhdetachpending DESC NULLS LAST, c.relname`,
   );
   return rows.map((row) => row.name as string);
 }
@@ -81,8 +82,11 @@ export async function keepPartitions(session: Session, nowUs: bigint): Promise<U
       const parsed = parsePartitionName(probe.name, name);
       if (parsed === undefined || parsed.width !== probe.width) continue;
       if (parsed.bounds.toUs > oldestUs) continue;
-      if ((await removePartition(session, probe.name, name)) === 'busy') busy.push(name);
-      else removed.push(name);
+      if ((await removePartition(session, probe.name, name)) === 'busy') {
+        busy.push(name);
+        break; // the others of this probe have to wait for it
+      }
+      removed.push(name);
     }
   }
   return { made, removed, busy };

@@ -230,10 +230,8 @@ export class Cycle {
 
   private async finish(result: CycleResult, cycleMs: number): Promise<void> {
     this.push.publish(result.committed);
-    const oldest = result.finished.reduce(
-      (least, inbox) => (inbox.arrivedUs < least ? inbox.arrivedUs : least),
-      nowUs(),
-    );
+    let oldest = nowUs();
+    for (const { arrivedUs } of result.finished) if (arrivedUs < oldest) oldest = arrivedUs;
     this.counters.add(result, cycleMs, oldest);
     if (result.left.length === 0) return;
     this.inbox.giveBack(result.left, backMs);

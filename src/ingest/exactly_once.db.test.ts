@@ -161,3 +161,30 @@ test('with no ingester the inbox refuses at its bound; afterwards everything com
   expect(await wrong([agent], spool.length, rows)).toEqual([]);
   await ingester.stop();
 });
+
+test('after an end that was not clean a batch that keeps ending the process is set aside unread', async () => {
+  const [agent] = await rig.fleet.add(1, 'suspect');
+  if (agent === undefined) throw new Error('no agent');
+  await agent.send(numbered(agent, 1), numbered(agent, 2), numbered(agent, 3));
+  // As three runs leave it that died over the second batch.
+  await rig.pem.query("INSERT INTO pem.ingester VALUES ('died', 1, now(), now(), '{}')");
+  await rig.pem.query(
+    'INSERT INTO pem.ingest_suspect (inbox_id, tries) SELECT id, 3 FROM pem_inbox.slots WHERE agent_id = $1 AND seq = 2',
+    [agent.agentId],
+  );
+  const ingester = rig.ingest('after');
+  await rig.drained();
+  expect(
+    await rig.rows('SELECT DISTINCT value FROM pemhistory.rig_full WHERE target_id = $1 ORDER BY 1', [
+      agent.target,
+    ]),
+  ).toEqual([{ value: '1' }, { value: '3' }]);
+  expect(
+    await rig.rows('SELECT code, payload IS NOT NULL AS kept FROM pem.quarantine WHERE agent_id = $1', [
+      agent.agentId,
+    ]),
+  ).toEqual([{ code: 'ingester_crashed', kept: true }]);
+  expect(await rig.rows("SELECT name FROM pem.ingester WHERE name = 'died'")).toEqual([]);
+  await ingester.stop();
+  expect(await rig.rows('SELECT inbox_id FROM pem.ingest_suspect')).toEqual([]);
+});

@@ -112,9 +112,10 @@ export class Cycle {
   ): Promise<Round> {
     for (let readings = 0; ; readings += 1) {
       const round = readings === 0 && ahead !== undefined ? ahead : this.screen(batches, infos);
-      const newestUs = round.batches.filter(hasUnknown).reduce((newest, { inbox }) => {
-        return inbox.arrivedUs > newest ? inbox.arrivedUs : newest;
-      }, 0n);
+      let newestUs = 0n;
+      for (const batch of round.batches) {
+        if (hasUnknown(batch) && batch.inbox.arrivedUs > newestUs) newestUs = batch.inbox.arrivedUs;
+      }
       const fresh = this.learnedUs > newestUs && this.learnedUs > nowUs() - learnUs;
       // Twice at most: the first may share a reading that began before the batch came.
       if (newestUs === 0n || fresh || readings === 2) return round;

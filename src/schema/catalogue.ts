@@ -146,6 +146,8 @@ export async function syncCatalogue(
   await client.query('BEGIN');
   try {
     await client.query('SET LOCAL ROLE pem_owner');
+    // A table that is being altered stands still for ingesters: better to fail than to queue behind somebody's transaction.
+    await client.query(`SET LOCAL lock_timeout = '5s'`);
     await client.query('LOCK TABLE pem.probe IN SHARE ROW EXCLUSIVE MODE');
     const there = await client.query<{ name: string; version: number }>(
       'SELECT name, version FROM pem.probe',

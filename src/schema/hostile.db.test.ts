@@ -6,7 +6,9 @@ import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Pem, type RigAgent, startPem } from '../../bench/rig/pem.js';
-import { createToken } from './users.js';
+import { probes } from '../catalog/probes/index.js';
+import { syncCatalogue } from './catalogue.js';
+import { addUser, createToken } from './users.js';
 
 let pem: Pem;
 let superuser: pg.Client;
@@ -243,3 +245,46 @@ test.each(['"Infinity"', '"-Infinity"', '9.2239e18', '-1'])(
     expect(rows).toEqual([{ us: null }]);
   },
 );
+
+test('a refused new user leaves no verifier in the error, nor in the log of the server', async () => {
+  const error: { code?: string; where?: string } = await addUser(superuser, {
+    name: 'bob',
+    password: 'another password',
+    level: 'pem_user',
+  }).then(
+    () => ({}),
+    (thrown: object) => thrown,
+  );
+  expect(error.code).toBe('42710');
+  expect(JSON.stringify(error)).not.toContain('SCRAM');
+});
+
+test('groups own nothing and are no team', async () => {
+  const bob = await pem.userClient('bob', passwords.bob);
+  const token = (owner: string, team: string | null) =>
+    bob.query(`SELECT pem.create_token('x', $1, $2, '1 hour', 'x')`, [owner, team]);
+  await expect(token('bob', 'pem_user')).rejects.toMatchObject({ code: 'PE022' });
+  await bob.query('SET ROLE pem_admin');
+  await expect(token('pem_admin', null)).rejects.toMatchObject({ code: 'PE022' });
+  await bob.end();
+});
+
+test('a reader who keeps a transaction open stops no ingester by an upgrade that queues behind it', async () => {
+  const bob = await pem.userClient('bob', passwords.bob);
+  await bob.query('BEGIN');
+  await bob.query('SELECT FROM pemdata.server_info');
+  const wider = probes.map((probe) =>
+    probe.name === 'server_info'
+      ? {
+          ...probe,
+          version: probe.version + 1,
+          columns: [
+            ...probe.columns,
+            { name: 'added', type: 'int4', role: 'metric', kind: 'gauge', unit: '', title: 'Added' } as const,
+          ],
+        }
+      : probe,
+  );
+  await expect(syncCatalogue(superuser, wider)).rejects.toMatchObject({ code: '55P03' });
+  await bob.end();
+});

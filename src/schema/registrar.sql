@@ -21,6 +21,10 @@ BEGIN
       IF kind = 'team' THEN
         EXECUTE format('CREATE ROLE %I NOLOGIN IN ROLE pem_team', role);
       ELSE
+        -- CREATE ROLE would say so itself, with its whole statement, verifier included, as context in the server's log.
+        IF to_regrole(quote_ident(role::text)) IS NOT NULL THEN
+          RAISE EXCEPTION 'role "%" already exists', role USING ERRCODE = 'duplicate_object';
+        END IF;
         EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I', role, verifier, kind);
         -- The web programs read in the user's own role. 15 knows no options; there pem_web is NOINHERIT itself.
         EXECUTE format('GRANT %I TO pem_web', role)

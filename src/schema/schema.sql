@@ -142,6 +142,10 @@ BEGIN
      OR (team IS NOT NULL AND to_regrole(quote_ident(team::text)) IS NULL) THEN
     RAISE EXCEPTION 'owner "%" or team "%" does not exist', owner, team USING ERRCODE = 'PE022';
   END IF;
+  -- Groups are neither: SET ROLE pem_admin makes no owner without a name, team pem_user shows nothing to everybody.
+  IF owner ~ '^(pem_|reg_[0-9]|agent[0-9])' OR (team IS NOT NULL AND NOT pg_has_role(team, 'pem_team', 'MEMBER')) THEN
+    RAISE EXCEPTION 'owner "%" is no user or team "%" no team', owner, team USING ERRCODE = 'PE022';
+  END IF;
   IF pg_has_role(who, 'pem_super_admin', 'USAGE') THEN
     RETURN;
   END IF;
@@ -203,6 +207,10 @@ BEGIN
       IF kind = 'team' THEN
         EXECUTE format('CREATE ROLE %I NOLOGIN IN ROLE pem_team', role);
       ELSE
+        -- CREATE ROLE would say so itself, with its whole statement, verifier included, as context in the server's log.
+        IF to_regrole(quote_ident(role::text)) IS NOT NULL THEN
+          RAISE EXCEPTION 'role "%" already exists', role USING ERRCODE = 'duplicate_object';
+        END IF;
         EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L IN ROLE %I', role, verifier, kind);
         -- The web programs read in the user's own role. 15 knows no options; there pem_web is NOINHERIT itself.
         EXECUTE format('GRANT %I TO pem_web', role)
@@ -955,7 +963,7 @@ DECLARE
   agent pem.agent := pem.seen_agent(send_command.agent_id);
   made bigint;
 BEGIN
-  IF kind IS NULL OR length(kind) NOT BETWEEN 1 AND 63 OR pg_column_size(payload) > 65536
+  IF kind IS NULL OR length(kind) NOT BETWEEN 1 AND 63 OR pg_column_size(payload) > 65536 OR octet_length(payload::text) > 65536
      OR (SELECT count(*) FROM pem.command c WHERE c.agent_id = agent.id AND c.done_at IS NULL) >= 100 THEN
     RAISE EXCEPTION 'a command has a kind and at most 64 KiB, and at most 100 wait for an agent' USING ERRCODE = 'PE022';
   END IF;

@@ -37,6 +37,10 @@ BEGIN
      OR (team IS NOT NULL AND to_regrole(quote_ident(team::text)) IS NULL) THEN
     RAISE EXCEPTION 'owner "%" or team "%" does not exist', owner, team USING ERRCODE = 'PE022';
   END IF;
+  -- Groups are neither: SET ROLE pem_admin makes no owner without a name, team pem_user shows nothing to everybody.
+  IF owner ~ '^(pem_|reg_[0-9]|agent[0-9])' OR (team IS NOT NULL AND NOT pg_has_role(team, 'pem_team', 'MEMBER')) THEN
+    RAISE EXCEPTION 'owner "%" is no user or team "%" no team', owner, team USING ERRCODE = 'PE022';
+  END IF;
   IF pg_has_role(who, 'pem_super_admin', 'USAGE') THEN
     RETURN;
   END IF;

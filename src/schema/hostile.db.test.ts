@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Pem, type RigAgent, startPem } from '../../bench/rig/pem.js';
 import { probes } from '../catalog/probes/index.js';
 import { syncCatalogue } from './catalogue.js';
-import { addUser, createToken } from './users.js';
+import { addUser, createToken, type Token } from './users.js';
 
 let pem: Pem;
 let superuser: pg.Client;
@@ -287,4 +287,27 @@ test('a reader who keeps a transaction open stops no ingester by an upgrade that
   );
   await expect(syncCatalogue(superuser, wider)).rejects.toMatchObject({ code: '55P03' });
   await bob.end();
+});
+
+test('a token whose role cannot be dropped does not stop the cleaning', async () => {
+  const made = [];
+  for (const displayName of ['sticks', 'goes']) {
+    made.push(await createToken(superuser, { displayName, owner: 'bob', ttlSeconds: 600 }));
+  }
+  const [sticks, goes] = made as [Token, Token];
+  const client = await pem.userClient(sticks.role, sticks.secret);
+  // Anybody may do this; a role on which something depends cannot be dropped.
+  await client.query('ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC');
+  await client.end();
+  await pem.query(
+    `UPDATE pem.registration_token SET expires_at = now() - interval '2 hours' WHERE id = ANY ($1)`,
+    [made.map((token) => token.id)],
+  );
+  const master = await pem.client('pem_master');
+  await master.query('SELECT pem.collect_garbage()');
+  await master.end();
+  const { rows } = await pem.query('SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY ($1)', [
+    [sticks.role, goes.role],
+  ]);
+  expect(rows).toEqual([{ rolname: sticks.role, rolcanlogin: false }]);
 });

@@ -177,10 +177,16 @@ BEGIN
   GET DIAGNOSTICS n = ROW_COUNT; done := done || jsonb_build_object('commands', n);
   n := 0;
   FOR old IN SELECT t.role FROM pem.registration_token t JOIN pg_roles r ON r.rolname = t.role
-              WHERE t.expires_at < now() - interval '1 hour' LIMIT 1000 LOOP
+              WHERE t.expires_at < now() - interval '1 hour' AND (r.rolcanlogin OR t.used_at IS NOT NULL)
+              ORDER BY r.rolcanlogin DESC LIMIT 1000 LOOP
     PERFORM pem.end_sessions(old);
-    PERFORM pem.drop_token_role(old);
-    n := n + 1;
+    BEGIN
+      PERFORM pem.drop_token_role(old);
+      n := n + 1;
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+      -- ALTER DEFAULT PRIVILEGES is open to everybody: such a role stays, without a login.
+      PERFORM pem.set_login(old, false);
+    END;
   END LOOP;
   RETURN done || jsonb_build_object('tokens', n);
 END $$;

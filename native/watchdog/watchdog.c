@@ -132,6 +132,7 @@ int main(int argc, char **argv)
         sigaddset(&watched, passed[i]);
     sigprocmask(SIG_BLOCK, &watched, &inherited);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored by who started us, the kernel would reap the worker and tell nobody */
     int signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0 || putenv(fd_variable) != 0 || putenv(restarts_variable) != 0) {
         perror("pem-watchdog");

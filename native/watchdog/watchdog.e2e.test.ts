@@ -92,6 +92,13 @@ test('a killed worker is there again at once, and knows how many came before it'
   expect(alive(await watched.worker(2))).toBe(true);
 });
 
+test('a worker that ends is seen also where SIGCHLD was ignored before the start', async () => {
+  const script = `trap '' CHLD; exec "$0" -- sh -c 'exit 3'`;
+  const watched = new Watched(['-c', script, program], 'bash');
+  running.push(watched);
+  await watched.line(/ended with status 3, died young 2 times running/);
+});
+
 test('a worker that keeps dying young is restarted three times at once, then with growing waits', async () => {
   const watched = watch('exit 3');
   await watched.line(/ended with status 3, died young 5 times running/);

@@ -196,6 +196,15 @@ test('errors inside COPY, in both directions', async () => {
   expect((await conn.query('select count(*) as n from e')).rows).toEqual([{ n: '0' }]);
 });
 
+test('a COPY of more than asked for is an error, never a stream without its end', async () => {
+  const conn = await rig.open();
+  for (const count of [3, 100_000]) {
+    const sql = `copy (select repeat('x', 99) from generate_series(1, ${count})) to stdout`;
+    expect(await codeOf(conn.copyOutRaw(sql, { maxBytes: 100 * count - 1 }))).toBe('wrong_call');
+    expect(await conn.copyOutRaw(sql, { maxBytes: 100 * count })).toHaveLength(100 * count);
+  }
+});
+
 test('a COPY in the wrong call, and no COPY where one is awaited', async () => {
   const conn = await rig.open();
   await conn.query('create temp table w (a int)');

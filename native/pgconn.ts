@@ -91,7 +91,7 @@ interface NativeConnection {
   connect(keys: readonly string[], values: readonly string[]): string;
   query(sql: string, params: readonly (string | null | Buffer)[]): string;
   describe(sql: string): string;
-  copyOutRaw(sql: string): string;
+  copyOutRaw(sql: string, maxBytes: number): string;
   copyOutBlock(sql: string, columns: readonly ColumnSpec[], meta: BlockMeta, limits: object): string;
   copyIn(sql: string, pieces: readonly Buffer[]): string;
   cancel(): string;
@@ -170,10 +170,12 @@ export class PgConn {
     );
   }
 
-  /** The whole stream of a COPY TO STDOUT, of whatever format, up to 2 GiB. */
-  async copyOutRaw(sql: string, options: CallOptions = {}): Promise<Buffer> {
+  /** The whole stream of a COPY TO STDOUT, of whatever format; `wrong_call` where it is more than maxBytes (2 GiB). */
+  async copyOutRaw(sql: string, options: CallOptions & { maxBytes?: number } = {}): Promise<Buffer> {
     refuseNul(sql, 'the statement');
-    return (await this.call<{ data: Buffer }>((native) => native.copyOutRaw(sql), options.timeoutMs)).data;
+    const maxBytes = options.maxBytes ?? 2 ** 31;
+    const start = (native: NativeConnection): string => native.copyOutRaw(sql, maxBytes);
+    return (await this.call<{ data: Buffer }>(start, options.timeoutMs)).data;
   }
 
   /** COPY FROM STDIN of the pieces, which must not be changed meanwhile; the number of rows. */

@@ -172,7 +172,11 @@ bool Wire::Receive() {
       char* data = nullptr;
       int length = PQgetCopyData(connection_, &data, 1);
       if (length > 0) {
-        if (sink_ != nullptr && !stopped_) stopped_ = !sink_->Take(data, static_cast<size_t>(length));
+        if (sink_ != nullptr && !stopped_ && !sink_->Take(data, static_cast<size_t>(length))) {
+          stopped_ = true;
+          // Also where the server is done before a cancel request reaches it: half a stream is no result.
+          misuse_ = "more data than the call takes";
+        }
         PQfreemem(data);
         continue;
       }

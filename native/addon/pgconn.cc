@@ -24,12 +24,14 @@ namespace {
 /** The whole stream in one piece, handed to JavaScript without another copy. */
 class RawSink : public RowSink {
  public:
+  explicit RawSink(size_t most) : most_(most) {}
   ~RawSink() override { free(data_); }
 
   bool Take(const char* data, size_t length) override {
+    if (length > most_ - size_) return false;
     if (capacity_ - size_ < length) {
       size_t capacity = capacity_ * 2 > size_ + length ? capacity_ * 2 : size_ + length + 64 * 1024;
-      char* larger = capacity > kMostBytes ? nullptr : static_cast<char*>(realloc(data_, capacity));
+      char* larger = static_cast<char*>(realloc(data_, capacity));
       if (larger == nullptr) return false;
       data_ = larger;
       capacity_ = capacity;
@@ -47,7 +49,7 @@ class RawSink : public RowSink {
   }
 
  private:
-  static constexpr size_t kMostBytes = size_t{2} << 30;
+  const size_t most_;
   char* data_ = nullptr;
   size_t size_ = 0;
   size_t capacity_ = 0;
@@ -181,8 +183,9 @@ class Connection : public Napi::ObjectWrap<Connection>, private WireEvents {
 
   Napi::Value Describe(const Napi::CallbackInfo& info) { return Started(wire_.Describe(info[0].ToString().Utf8Value())); }
 
+  /** (sql, most bytes) */
   Napi::Value CopyOutRaw(const Napi::CallbackInfo& info) {
-    auto sink = std::make_unique<RawSink>();
+    auto sink = std::make_unique<RawSink>(static_cast<size_t>(info[1].ToNumber().Int64Value()));
     std::string reason = wire_.CopyOut(info[0].ToString().Utf8Value(), sink.get());
     if (reason.empty()) {
       raw_ = sink.get();

@@ -1,5 +1,11 @@
+import { Worker } from 'node:worker_threads';
+import { Builder } from 'flatbuffers';
 import { describe, expect, it } from 'vitest';
 import { PemError } from '../src/base/errors.js';
+import { Block } from '../src/wire/gen/pem/wire/block.js';
+import { BlockKind } from '../src/wire/gen/pem/wire/block-kind.js';
+import { Column } from '../src/wire/gen/pem/wire/column.js';
+import { ColumnType } from '../src/wire/gen/pem/wire/column-type.js';
 import { blockRows, readBlock } from '../src/wire/index.js';
 import {
   type BlockMeta,
@@ -126,6 +132,13 @@ describe('PGCOPY and blocks', () => {
     expect(
       (await verifyBatches([encodeBatch(envelope, [roomy.block])]))[0]!.blocks[0]!.error,
     ).toBeUndefined();
+  });
+
+  it('refuses a row of more than 64 MiB, in one piece or in many', async () => {
+    const bytes = stream([[Buffer.alloc((64 << 20) + 1, 0x61)]]);
+    const pieces = Array.from({ length: 65 }, (_, i) => bytes.subarray(i << 20, (i + 1) << 20));
+    for (const form of [bytes, [...pieces, bytes.subarray(65 << 20)]])
+      expect(await codeOf(() => pgcopyToBlock(meta, [text('a')], form))).toBe('codec_limit');
   });
 
   it('refuses streams that are no PGCOPY, cut short, too long or of other types', async () => {
@@ -297,6 +310,53 @@ describe('batches', () => {
     expect(refused).toBeGreaterThan(good.length / 10);
   });
 
+  it('are told apart: a column named like another one with its type behind it is not that one', async () => {
+    const victim = await toBlock([text('x'), text('y')], [[null, Buffer.from('a')]]);
+    const other = blockFromRows(meta, [{ name: 'x\u0008', type: 'bool' }, text('y')], [[true, 'b']]);
+    const scoped = blockFromRows({ ...meta, probe: 'p', scope: '\u0001s' }, [text('x')], []);
+    const unscoped = blockFromRows({ ...meta, probe: 'p\u0001', scope: 's' }, [text('x')], []);
+    const found = await verifyBatches(
+      [other, victim, scoped, unscoped].map((block) => encodeBatch(envelope, [block])),
+    );
+    const infos = found.map((batch) => batch.blocks[0]!.info!);
+    expect(infos[1]!.columns).toEqual([text('x'), text('y')]);
+    expect(infos[1]!.nullColumns).toEqual([0]);
+    expect(infos[0]!.columns[0]).toEqual({ name: 'x\u0008', type: 'bool' });
+    expect(infos[0]!.nullColumns).toEqual([]);
+    expect(infos.slice(2).map((info) => [info.probe, info.scope])).toEqual([
+      ['p', '\u0001s'],
+      ['p\u0001', 's'],
+    ]);
+  });
+
+  it('hold what they say once: columns that share their bytes are refused', async () => {
+    const bytes = (shared: boolean): Buffer => {
+      const builder = new Builder(64);
+      const vector = () => {
+        builder.startVector(1, 800, 8);
+        for (let i = 0; i < 100; i++) builder.addInt64(BigInt(i));
+        return builder.endVector();
+      };
+      const one = vector();
+      const columns = ['a', 'b', 'c'].map((name) => {
+        const at = shared ? one : vector();
+        return Column.createColumn(builder, builder.createString(name), ColumnType.Int8, 0, at, 0, 0);
+      });
+      const list = Block.createColumnsVector(builder, columns);
+      const probe = builder.createString('p');
+      builder.finish(
+        Block.createBlock(builder, 1n, probe, 1, BlockKind.Full, 0, 0n, 100, 0, list, 0n),
+        'PEMK',
+      );
+      return Buffer.from(builder.asUint8Array());
+    };
+    const found = await verifyBatches([false, true].map((shared) => encodeBatch(envelope, [bytes(shared)])));
+    expect(found.map((batch) => batch.blocks[0]!.error?.message)).toEqual([
+      undefined,
+      'columns that share their bytes',
+    ]);
+  });
+
   it('keep their limits', async () => {
     expect(await codeOf(() => encodeBatch(envelope, []))).toBe('codec_argument');
     expect(await codeOf(() => encodeBatch({ ...envelope, boot: 'x' }, [block()]))).toBe('codec_argument');
@@ -340,5 +400,34 @@ describe('arguments', () => {
     expect(await codeOf(() => blocksToPgcopy([block], { columns: [text('a')], prefix: [short] }))).toBe(
       'codec_argument',
     );
+  });
+});
+
+describe('a thread', () => {
+  it('may end while its jobs run', { timeout: 60_000 }, async () => {
+    const script = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      const addon = require(workerData.addon);
+      const { meta, columns } = workerData;
+      const bytes = Buffer.from(workerData.bytes), batch = Buffer.from(workerData.batch);
+      const { block } = addon.pgcopyToBlockSync(meta, columns, [bytes]);
+      for (let i = 0; i < 30; i++) {
+        addon.pgcopyToBlock(meta, columns, [bytes]);
+        addon.blocksToPgcopy([block], { columns, prefix: [] });
+        addon.verifyBatches([batch]);
+        addon.pgcopyToBlock(meta, columns, [bytes.subarray(0, 100)]).catch(() => undefined);
+      }
+      parentPort.postMessage('busy');`;
+    const bytes = stream(randomRows(allColumns, 3000, 0.1, random(6)));
+    const { block } = await pgcopyToBlock(meta, allColumns, bytes);
+    const workerData = {
+      addon: new URL('./addon/build/Release/pem.node', import.meta.url).pathname,
+      ...{ meta, columns: allColumns, bytes, batch: encodeBatch(envelope, [block]) },
+    };
+    for (let round = 0; round < 3; round++) {
+      const worker = new Worker(script, { eval: true, workerData });
+      await new Promise((resolve) => worker.once('message', resolve));
+      expect(await worker.terminate()).toBe(1);
+    }
   });
 });

@@ -83,6 +83,7 @@ bool BlockBuilder::consume(const uint8_t *p, size_t n, size_t *used) {
       return error_.set("codec_bad_pgcopy", "row " + std::to_string(rows_ + 1) + " has not " + std::to_string(fields) +
                                                 " fields of sound length");
     if (result == PGC_MORE) break;
+    if (length > kMaxRowBytes) return error_.set("codec_limit", "a row of more than 64 MiB");
     if (last) {
       state_ = State::Done;
     } else {

@@ -53,6 +53,13 @@ bool open_column(const wire::Column *table, const uint8_t *base, uint32_t rows, 
   return true;
 }
 
+// Of the block's own bytes, what this column takes.
+uint64_t held_bytes(const ColumnView &column, uint32_t rows) {
+  const uint64_t nulls = column.nulls != nullptr ? (rows + 7) / 8 : 0;
+  if (column.width != 0) return nulls + static_cast<uint64_t>(rows) * column.width;
+  return nulls + (static_cast<uint64_t>(rows) + 1) * 4 + column.offsets[rows];
+}
+
 bool bad_value(const ColumnView &column, uint64_t row, const char *why, CodecError *error) {
   return error->set("codec_bad_value", "column \"" + std::string(column.name) + "\" (" + col_type_name(column.type) +
                                            "), row " + std::to_string(row + 1) + ": " + why);
@@ -118,6 +125,9 @@ bool open_block(const uint8_t *data, size_t size, BlockView *view, CodecError *e
   view->columns.resize(columns->size());
   for (uint32_t i = 0; i < columns->size(); i++)
     if (!open_column(columns->Get(i), data, view->rows, &view->columns[i], error)) return false;
+  uint64_t held = 0;
+  for (const ColumnView &column : view->columns) held += held_bytes(column, view->rows);
+  if (held > size) return bad(error, "columns that share their bytes");
   return true;
 }
 

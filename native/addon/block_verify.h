@@ -5,7 +5,9 @@
 //   1. 1 to 256 columns of known types, rows <= 1,048,576, tombstones <= rows and only in a delta;
 //   2. names have 1 to 63 bytes of UTF-8;
 //   3. a column is either fixed or of variable width, as its type says; a NULL bitmap has ceil(rows / 8) bytes; a fixed part rows * width bytes, at a multiple of 8;
-//   4. offsets are rows + 1 numbers from 0 to the length of the bytes, ascending, no value above 1 MiB.
+//   4. offsets are rows + 1 numbers from 0 to the length of the bytes, ascending, no value above 1 MiB;
+//   5. all columns together hold no more bytes than the block: FlatBuffers lets tables point at one vector, and a small
+//      batch would become a stream a hundred times its size.
 // check_values() goes on to each value: all that PostgreSQL's COPY would refuse.
 #pragma once
 

@@ -64,14 +64,14 @@ bool HasNull(const ColumnView &column, uint32_t rows) {
 class Shapes {
  public:
   Napi::Value Get(Napi::Env env, const BlockView &view) {
-    std::string key(view.probe);
-    key += view.has_scope ? '\1' : '\0';
-    key += view.scope;
+    // Names have no NUL in them: each ends with one, and what has a fixed width stands before it.
+    std::string key(1, view.has_scope ? '\1' : '\0');
+    key.append(view.probe).push_back('\0');
+    key.append(view.scope).push_back('\0');
     for (const ColumnView &column : view.columns) {
-      key += '\0';
-      key += column.name;
       key += static_cast<char>(column.type);
-      if (column.nulls != nullptr && HasNull(column, view.rows - view.tombstones)) key += '\1';
+      key += column.nulls != nullptr && HasNull(column, view.rows - view.tombstones) ? '\1' : '\0';
+      key.append(column.name).push_back('\0');
     }
     auto found = shapes_.find(key);
     if (found != shapes_.end()) return found->second;
@@ -316,6 +316,7 @@ Napi::Object ToBatchInfo(Napi::Env env, const CheckedBatch &batch, Shapes *shape
   info.Set("crc", batch.crc);
   Napi::BigInt64Array words = Napi::BigInt64Array::New(env, batch.blocks.size() * kWords, napi_bigint64_array);
   Napi::Array found = Napi::Array::New(env, batch.blocks.size());
+  if (words.IsEmpty() || words.Data() == nullptr) return info;  // the thread is being ended
   for (uint32_t i = 0; i < batch.blocks.size(); i++) {
     const CheckedBlock &block = batch.blocks[i];
     if (block.error) {

@@ -2,7 +2,8 @@
 //
 // In: buffers of JavaScript (kept alive until the end; nobody may write into them meanwhile) and two functions: `work`
 // runs on a thread of libuv's pool and touches no JavaScript, `done` makes the result on the main thread. Stop: the
-// promise of a job that an ending process cuts off is never settled.
+// promise of a job that an ending process or thread cuts off is never settled. (A thread that is being ended takes no more
+// JavaScript; binding.gyp says that errors which nobody can be told of then do not abort the process.)
 #pragma once
 
 #include <napi.h>

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds what is native: code generated from src/wire/batch.fbs (C++ and TypeScript), the addon, the watchdog.
-# In: nothing. Out: src/wire/gen, native/addon/gen, native/addon/build/Release/pem.node, native/watchdog/pem-watchdog.
+# In: nothing. Out: src/wire/gen, native/addon/gen, native/addon/build/Release/pem.node,
+#   native/watchdog/build/pem-watchdog.
 # Quick when nothing changed; says what is missing and how to get it when it cannot build. Run under a lock (npm run
 # build:native does).
 set -eu

@@ -11,6 +11,8 @@ const agent = v.strictObject({
   targetId: v.number(),
   status,
   lastSeenUs: orNull(timeUs),
+  /** Why PEM takes nothing from it (a copy of it runs elsewhere, …); null: it does. */
+  quarantinedReason: orNull(v.string()),
   version: orNull(v.string()),
   owner: v.string(),
   team: orNull(v.string()),
@@ -28,7 +30,8 @@ async function readAgents(context: RestContext, username: string, only: number |
     const { rows } = await client.query<{ value: unknown }>(
       `SELECT json_build_object(
          'id', agent_id, 'name', display_name, 'targetId', target_id, 'status', status,
-         'lastSeenUs', (extract(epoch FROM last_seen) * 1000000)::int8, 'version', version,
+         'lastSeenUs', (extract(epoch FROM last_seen) * 1000000)::int8,
+         'quarantinedReason', quarantined_reason, 'version', version,
          'owner', owner, 'team', team, 'hostname', hostname, 'os', os, 'kernel', kernel, 'cpus', cpus,
          'memoryBytes', memory_bytes, 'bootedAtUs', (extract(epoch FROM booted_at) * 1000000)::int8,
          'info', info) AS value

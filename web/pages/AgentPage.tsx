@@ -14,7 +14,7 @@ import { linkTo } from '../store/route.js';
 import { formatAgo, formatValue } from '../ui/format.js';
 import { Missing } from '../ui/Missing.js';
 import { RangeBar } from '../ui/RangeBar.js';
-import { StatusBadge } from '../ui/StatusBadge.js';
+import { AgentBadge, StatusBadge } from '../ui/StatusBadge.js';
 
 export function AgentPage({ id }: { id: number }) {
   const agent = agentsById.value.get(id);
@@ -25,7 +25,7 @@ export function AgentPage({ id }: { id: number }) {
     <main>
       <header class="title">
         <h1>{agent.name}</h1>
-        <StatusBadge status={agent.status} />
+        <AgentBadge agent={agent} />
         <span class="muted">
           {[
             agent.os,
@@ -39,6 +39,12 @@ export function AgentPage({ id }: { id: number }) {
         </span>
         <RangeBar />
       </header>
+      {agent.quarantinedReason !== null && (
+        <p class="error" role="alert">
+          PEM takes nothing from this agent: {agent.quarantinedReason}. When only one copy of it runs, release
+          it with: pem agent release {agent.id}
+        </p>
+      )}
       {own.length > 0 && (
         <p class="links">
           Servers:{' '}

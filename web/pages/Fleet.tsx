@@ -21,7 +21,7 @@ import { formatAgo, formatValue, formatVersion } from '../ui/format.js';
 import { Meter } from '../ui/Meter.js';
 import { Panel } from '../ui/Panel.js';
 import { Sparkline } from '../ui/Sparkline.js';
-import { StatusBadge, statusMarks } from '../ui/StatusBadge.js';
+import { AgentBadge, StatusBadge, statusMarks } from '../ui/StatusBadge.js';
 
 function Tile({ title, list }: { title: string; list: readonly { status: Status }[] }) {
   const count = (status: Status): number => list.filter((entry) => entry.status === status).length;
@@ -110,8 +110,8 @@ const order: Record<Status, number> = { down: 0, unknown: 1, up: 2 };
 const agentColumns: readonly TableColumn<Agent>[] = [
   {
     title: 'Status',
-    value: (agent) => order[agent.status],
-    cell: (agent) => <StatusBadge status={agent.status} />,
+    value: (agent) => (agent.quarantinedReason === null ? order[agent.status] : -1),
+    cell: (agent) => <AgentBadge agent={agent} />,
   },
   {
     title: 'Agent',

@@ -15,6 +15,8 @@ export interface Agent {
   readonly targetId: number;
   readonly status: Status;
   readonly lastSeenUs: number | null;
+  /** Why PEM takes nothing from it; null: it does. */
+  readonly quarantinedReason: string | null;
   readonly version: string | null;
   readonly owner: string;
   readonly team: string | null;

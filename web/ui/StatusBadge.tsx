@@ -1,7 +1,17 @@
 /** Up, down or unknown: colour, shape and word, so that none of them alone carries the meaning. */
-import type { Status } from '../store/fleet.js';
+import type { Agent, Status } from '../store/fleet.js';
 
 export const statusMarks: Record<Status, string> = { up: '●', down: '▲', unknown: '○' };
+
+/** An agent's status; one in quarantine says so first, whatever its heartbeat says. */
+export function AgentBadge({ agent }: { agent: Agent }) {
+  if (agent.quarantinedReason === null) return <StatusBadge status={agent.status} />;
+  return (
+    <span class="status down" title={agent.quarantinedReason}>
+      <span aria-hidden="true">■</span> quarantined
+    </span>
+  );
+}
 
 export function StatusBadge({ status }: { status: Status }) {
   return (

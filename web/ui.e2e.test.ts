@@ -141,7 +141,7 @@ test('the system page shows lag, spool and cost per probe', async () => {
   await page.waitForSelector('section[aria-label="Ingest lag"] canvas');
   await until(
     page,
-    `document.querySelector('table[aria-label="Cost per probe"] tbody').textContent.includes('session_info')`,
+    `document.querySelector('table[aria-label="Cost per probe of PEM"] tbody').textContent.includes('session_info')`,
   );
   await page.waitForSelector('section[aria-label^="Ingester "] dd');
 });

@@ -25,7 +25,7 @@ test('every file in the room is in its list, and every probe without SQL has one
 test.each(Object.keys(collectors))('%s, run here twice, gives the columns of its probe', async (name) => {
   const stats = newAgentStats('0.1.0', 'boot');
   costOf(stats, 1, 'cpu_usage');
-  const collect = collectors[name]?.({ stats, wallUs: () => 1_000_000n });
+  const collect = collectors[name]?.({ targetId: 1, stats, wallUs: () => 1_000_000n });
   const definition = probes.find((probe) => probe.name === name);
   await collect?.(0);
   // Clock ticks of /proc/stat last 10 ms.
@@ -41,6 +41,14 @@ test.each(Object.keys(collectors))('%s, run here twice, gives the columns of its
     for (const value of Object.values(row)) if (typeof value === 'number') expect(value).not.toBeNaN();
   }
   expect(new Set(rows.map((row) => keys.map((key) => row[key]).join('\0'))).size).toBe(rows.length);
+});
+
+test('the cost of a probe is told of its own target alone', async () => {
+  const stats = newAgentStats('0.1.0', 'boot');
+  costOf(stats, 1, 'cpu_usage');
+  costOf(stats, 2, 'session_info').lastError = 'of a server of another team';
+  const collect = collectors.agent_probes?.({ targetId: 1, stats, wallUs: () => 0n });
+  expect((await collect?.(0))?.map((row) => row.probe)).toEqual(['cpu_usage']);
 });
 
 test('a counter that went back gives no growth and no rate', () => {

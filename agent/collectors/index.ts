@@ -15,6 +15,8 @@ import { networkStatistics } from './network_statistics.js';
 /** What a collector may need to know of the agent. */
 export interface CollectorContext {
   readonly stats: AgentStats;
+  /** The target it runs for. */
+  readonly targetId: number;
   readonly wallUs: () => bigint;
 }
 
@@ -26,7 +28,7 @@ export const collectors: Readonly<Record<string, (context: CollectorContext) => 
   disk_busy_info: () => diskBusyInfo(),
   network_statistics: () => networkStatistics(),
   agent_self: ({ stats, wallUs }) => agentSelf(stats, wallUs),
-  agent_probes: ({ stats }) => agentProbes(stats),
+  agent_probes: ({ stats, targetId }) => agentProbes(stats, targetId),
 };
 
 export type { CollectedRow, Collector } from './collector.js';

@@ -148,7 +148,7 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       const make = collectors[probe.name];
       if (make === undefined) return 'this agent has no collector of that name; it may be older than PEM';
       const name = `${targetId}/${probe.name}`;
-      const collector = collected.get(name) ?? make({ stats, wallUs: () => clock.wallUs() });
+      const collector = collected.get(name) ?? make({ stats, targetId, wallUs: () => clock.wallUs() });
       collected.set(name, collector);
       return (context) => runCollector(collector, targetId, probe, context, emitter, clock);
     }

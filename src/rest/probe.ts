@@ -21,7 +21,7 @@ const probe = v.strictObject({
   title: v.string(),
   description: v.string(),
   version: v.number(),
-  level: v.picklist(['host', 'server', 'database', 'pem']),
+  level: v.picklist(['host', 'server', 'database', 'target', 'pem']),
   collector: v.picklist(['os', 'sql', 'self']),
   columns: v.array(column),
   mode: v.picklist(['full', 'delta', 'append']),
@@ -142,8 +142,10 @@ export const probeRoutes = [
         );
         const seen = target.rows[0];
         if (seen === undefined) return undefined;
-        const levels =
-          seen.kind === 'host' ? ['host', ...(seen.is_pem ? ['pem'] : [])] : ['server', 'database'];
+        const levels = [
+          'target',
+          ...(seen.kind === 'host' ? ['host', ...(seen.is_pem ? ['pem'] : [])] : ['server', 'database']),
+        ];
         const { rows } = await client.query<{ value: unknown }>(
           `SELECT json_build_object('probe', p.name, 'enabled', coalesce(c.enabled, p.enabled),
              'intervalMs', coalesce(c.interval_ms, p.interval_ms),

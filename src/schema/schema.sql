@@ -409,6 +409,7 @@ CREATE FUNCTION pem.definitions(agent pem.agent) RETURNS jsonb
               JOIN pem.probe p ON (((NOT p.retired) AND
                  CASE p.level
                      WHEN 'host'::text THEN (m.kind = 'host'::text)
+                     WHEN 'target'::text THEN true
                      WHEN 'pem'::text THEN ((m.id = (definitions.agent).host_target_id) AND (((definitions.agent).id)::text = ( SELECT config.value
                         FROM pem.config
                        WHERE (config.param = 'master_agent'::text))))
@@ -1638,7 +1639,6 @@ ALTER TABLE pem_inbox.state OWNER TO pem_owner;
 
 CREATE TABLE pemdata.agent_probes (
     target_id bigint NOT NULL,
-    monitored_target bigint NOT NULL,
     probe text NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
     state text,
@@ -2054,7 +2054,6 @@ ALTER TABLE pemdata.table_statistics OWNER TO pem_owner;
 CREATE TABLE pemhistory.agent_probes (
     recorded_at timestamp with time zone NOT NULL,
     target_id bigint NOT NULL,
-    monitored_target bigint NOT NULL,
     probe text NOT NULL,
     state text,
     interval_ms double precision,
@@ -2508,7 +2507,7 @@ ALTER TABLE ONLY pem_inbox.state
     ADD CONSTRAINT state_pkey PRIMARY KEY (one);
 
 ALTER TABLE ONLY pemdata.agent_probes
-    ADD CONSTRAINT agent_probes_pkey PRIMARY KEY (target_id, monitored_target, probe);
+    ADD CONSTRAINT agent_probes_pkey PRIMARY KEY (target_id, probe);
 
 ALTER TABLE ONLY pemdata.agent_self
     ADD CONSTRAINT agent_self_pkey PRIMARY KEY (target_id);

@@ -50,7 +50,8 @@ export interface ProbeSql {
 export interface ProbeRuntime {
   readonly name: string;
   readonly version: number;
-  readonly level: 'host' | 'server' | 'database' | 'pem';
+  /** Where it runs: on hosts, servers, each database of a server, every target (the agent's own figures), or PEM. */
+  readonly level: 'host' | 'server' | 'database' | 'target' | 'pem';
   readonly collector: 'os' | 'sql' | 'self';
   readonly columns: readonly ProbeColumn[];
   readonly sql?: readonly ProbeSql[];

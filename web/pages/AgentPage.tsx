@@ -66,6 +66,9 @@ export function AgentPage({ id }: { id: number }) {
         <AgentCostPanel target={target} />
         <AgentMemoryPanel target={target} />
         <ProbeCostTable target={target} />
+        {own.map((server) => (
+          <ProbeCostTable key={server.targetId} target={server.targetId} of={server.name} />
+        ))}
       </div>
     </main>
   );

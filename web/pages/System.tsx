@@ -10,7 +10,7 @@ import {
 } from '../panels/system.js';
 import { ProbeCostTable } from '../panels/tables.js';
 import { getJson } from '../store/api.js';
-import { agents, agentsById } from '../store/fleet.js';
+import { agents, agentsById, servers } from '../store/fleet.js';
 import { connection, liveCounters } from '../store/live.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
 import { formatAgo, formatValue } from '../ui/format.js';
@@ -155,6 +155,11 @@ export function System() {
           />
         </Panel>
         {home !== undefined && <ProbeCostTable target={home.targetId} />}
+        {servers.value
+          .filter((server) => server.agentId === home?.id)
+          .map((server) => (
+            <ProbeCostTable key={server.targetId} target={server.targetId} of={server.name} />
+          ))}
       </div>
     </main>
   );

@@ -288,7 +288,6 @@ export function FileSystemsTable({ target }: { target: number }) {
 
 const costColumns: readonly TableColumn<LatestRow>[] = [
   text('Probe', 'probe'),
-  number('Target', 'monitored_target', ''),
   text('State', 'state'),
   number('Every', 'interval_ms', 'ms'),
   number('Mean run', 'mean_ms', 'ms'),
@@ -299,14 +298,15 @@ const costColumns: readonly TableColumn<LatestRow>[] = [
   { title: 'Last error', value: (row) => cellText(row, 'last_error'), minor: true },
 ];
 
-export function ProbeCostTable({ target }: { target: number }) {
+/** @param of name of the target, where several stand on one page */
+export function ProbeCostTable({ target, of }: { target: number; of?: string }) {
   return (
     <LatestTable
-      title="Cost per probe"
+      title={of === undefined ? 'Cost per probe' : `Cost per probe of ${of}`}
       target={target}
       probe="agent_probes"
       columns={costColumns}
-      sortBy={4}
+      sortBy={3}
       descending
       pageSize={30}
     />

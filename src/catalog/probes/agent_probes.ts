@@ -1,17 +1,16 @@
 import { counter, gauge, key, label } from '../columns.js';
 import type { ProbeDefinition } from '../types.js';
 
-/** What each probe costs on each target, as its agent counts it. */
+/** What each probe costs on a target, as its agent counts it: of each target a block of its own, for who sees the target. */
 export const agentProbes: ProbeDefinition = {
   name: 'agent_probes',
   title: 'Cost per probe',
   description:
-    'Runs, time, rows, bytes and errors of each probe on each target, and whether it slowed itself down.',
+    'Runs, time, rows, bytes and errors of each probe on this target, and whether it slowed itself down.',
   version: 1,
-  level: 'host',
+  level: 'target',
   collector: 'self',
   columns: [
-    key('monitored_target', 'int8', 'Target'),
     key('probe', 'text', 'Probe'),
     label('state', 'text', 'State: normal, slowed or backed off'),
     gauge('interval_ms', 'float8', 'ms', 'Interval in use'),

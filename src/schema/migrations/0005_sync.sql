@@ -22,6 +22,7 @@ BEGIN ATOMIC
       FROM mine m
       JOIN pem.probe p ON NOT p.retired AND CASE p.level
         WHEN 'host' THEN m.kind = 'host'
+        WHEN 'target' THEN true
         WHEN 'pem' THEN m.id = agent.host_target_id
           AND agent.id::text = (SELECT value FROM pem.config WHERE param = 'master_agent')
         ELSE m.kind = 'server' END

@@ -275,7 +275,7 @@ const perRow = (measured: Measured): number => measured.cpuUs / measured.rows;
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
   const pairs = options.quick ? 3 : 7;
-  const seconds = options.quick ? 20 : 40;
+  const seconds = options.quick ? 25 : 50;
   const pem = await startPem({
     settings: {
       fsync: 'on',
@@ -294,6 +294,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     const measure = async (
       what: string,
       probe: ProbeDefinition,
+      seconds: number,
       ingest: (blocks: readonly Buffer[][]) => Promise<Measured>,
     ): Promise<Pair[]> => {
       const made: Pair[] = [];
@@ -318,9 +319,11 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
       }
       return made;
     };
-    const history = await measure('inbox to history', events, (blocks) => bench.fromFull(blocks));
-    const latest = await measure('history and latest', sessions, (blocks) => bench.fromFull(blocks));
-    const steady = await measure('the same, second by second', sessions, (blocks) => bench.bySecond(blocks));
+    const history = await measure('inbox to history', events, seconds, (blocks) => bench.fromFull(blocks));
+    const latest = await measure('history and latest', sessions, seconds, (blocks) => bench.fromFull(blocks));
+    const steady = await measure('the same, second by second', sessions, options.quick ? 5 : 20, (blocks) =>
+      bench.bySecond(blocks),
+    );
     const of = (list: readonly Pair[], figure: (pair: Pair) => number): number => median(list.map(figure));
     const historyRatio = of(history, ({ copy, ingest }) => rate(ingest) / rate(copy));
     const latestRatio = of(latest, ({ copy, ingest }) => perRow(ingest) / perRow(copy));

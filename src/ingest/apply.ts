@@ -165,6 +165,8 @@ export interface ApplyOptions {
   /** A key may stand twice in one block: the last row counts. Slower; used after a cycle failed without it. */
   readonly repeated: boolean;
   readonly costs: Map<string, ProbeCost>;
+  /** Called when the first COPY is ready to go: from here on the server works and this thread has time. */
+  readonly onCopy?: (() => void) | undefined;
 }
 
 async function step(
@@ -256,7 +258,8 @@ export async function applyBlocks(
     copy: historyCopy(group),
     rows: group.items.reduce((sum, item) => sum + item.block.info.rows, 0),
   }));
-  for (const { copy, rows } of copies) {
+  for (const [index, { copy, rows }] of copies.entries()) {
+    if (index === 0) await copy.data.then(options.onCopy, () => undefined); // a failure is thrown by the step
     await step(options, copy.probe.name, rows, () => runCopy(connection, copy));
   }
   const planned = planLatest(placed);

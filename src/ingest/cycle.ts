@@ -161,7 +161,12 @@ export class Cycle {
   }
 
   /** Brings the batches in, whatever it takes. */
-  async run(batches: readonly InboxBatch[], infos: readonly BatchInfo[], ahead?: Round): Promise<void> {
+  async run(
+    batches: readonly InboxBatch[],
+    infos: readonly BatchInfo[],
+    ahead?: Round,
+    onCopy?: () => void,
+  ): Promise<void> {
     const before = performance.now();
     const faults = new Map<string, Fault>();
     let round = await this.withPartitions(await this.judge(batches, infos, ahead));
@@ -170,7 +175,13 @@ export class Cycle {
     for (let searches = 0; ; ) {
       if (round.batches.length + round.refused.length === 0) return;
       try {
-        const result = await runCycle(this.writer, { ...round, faults, repeated, stages: this.stages });
+        const result = await runCycle(this.writer, {
+          ...round,
+          faults,
+          repeated,
+          stages: this.stages,
+          onCopy,
+        });
         return await this.finish(result, performance.now() - before);
       } catch (error) {
         const code = serverError(error)?.code ?? '';

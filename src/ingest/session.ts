@@ -21,6 +21,8 @@ import { retryHeld } from './retry.js';
 import type { InboxBatch } from './screening.js';
 
 const connectTimeoutMs = 5000;
+/** A read that comes back full lets the next one be twice as large: the first COPY of a backlog does not wait long. */
+const firstReadBytes = 2 * 1024 * 1024;
 const shortestPauseMs = 20;
 const longestPauseMs = 50;
 const rotateMs = 200;
@@ -70,6 +72,7 @@ export class Session {
   private stopping = false;
   private failure: unknown;
   private lastCycleMs = 0;
+  private limitBytes = firstReadBytes;
   private retriedFor = '';
   private lastTrim = performance.now();
 
@@ -156,10 +159,12 @@ export class Session {
   }
 
   private async fetch(): Promise<Chunk> {
-    const batches = await this.inbox.read(this.share);
+    const limit = this.limitBytes;
+    const batches = await this.inbox.read(this.share, limit);
     const infos = await verifyBatches(batches.map((batch) => batch.bytes));
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0);
-    return { batches, infos, round: this.cycle.screen(batches, infos), full: bytes >= readBytes };
+    this.limitBytes = bytes >= limit ? Math.min(2 * limit, readBytes) : firstReadBytes;
+    return { batches, infos, round: this.cycle.screen(batches, infos), full: bytes >= limit };
   }
 
   private async loop(): Promise<void> {
@@ -168,13 +173,14 @@ export class Session {
       if (this.failure !== undefined) throw this.failure;
       const chunk = await (ahead ?? this.fetch());
       ahead = undefined;
-      if (chunk.full) {
+      const readAhead = (): void => {
+        if (!chunk.full || ahead !== undefined || this.stopping) return;
         ahead = this.fetch();
         ahead.catch(() => undefined); // thrown where it is awaited
-      }
+      };
       if (chunk.batches.length > 0) {
         const before = performance.now();
-        await this.cycle.run(chunk.batches, chunk.infos, chunk.round);
+        await this.cycle.run(chunk.batches, chunk.infos, chunk.round, readAhead);
         this.lastCycleMs = performance.now() - before;
       }
       await this.retry();

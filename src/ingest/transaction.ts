@@ -35,6 +35,7 @@ export interface CycleInput {
   readonly faults: ReadonlyMap<string, Fault>;
   readonly repeated: boolean;
   readonly stages: Stages;
+  readonly onCopy?: (() => void) | undefined;
 }
 
 export interface CycleResult {
@@ -309,7 +310,12 @@ function sortOut(input: CycleInput, boots: ReadonlyMap<string, Boot>) {
 /** Runs one transaction over the batches. Throws what PostgreSQL says, with the transaction rolled back. */
 export async function runCycle(connection: PgConn, input: CycleInput): Promise<CycleResult> {
   const costs = new Map<string, ProbeCost>();
-  const apply: ApplyOptions = { stages: input.stages, repeated: input.repeated, costs };
+  const apply: ApplyOptions = {
+    stages: input.stages,
+    repeated: input.repeated,
+    costs,
+    onCopy: input.onCopy,
+  };
   const taken = input.batches.flatMap((batch) =>
     batch.verdicts.flatMap((verdict) => (verdict.kind === 'take' ? [verdict.block] : [])),
   );

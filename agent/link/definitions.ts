@@ -8,14 +8,22 @@ import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { errorCode, errorText, PemError } from '../../src/base/errors.js';
 import type { Log } from '../../src/base/log.js';
-import { type AgentDefinitions, columnTypes } from '../../src/wire/config.js';
+import {
+  type AgentDefinitions,
+  collectorKinds,
+  columnKinds,
+  columnRoles,
+  columnTypes,
+  probeLevels,
+  probeModes,
+} from '../../src/wire/config.js';
 import { writeDurably } from './files.js';
 
 const column = v.looseObject({
   name: v.string(),
   type: v.picklist(columnTypes),
-  role: v.picklist(['key', 'metric']),
-  kind: v.picklist(['counter', 'gauge', 'label']),
+  role: v.picklist(columnRoles),
+  kind: v.picklist(columnKinds),
   unit: v.string(),
   title: v.string(),
 });
@@ -23,10 +31,10 @@ const column = v.looseObject({
 const probe = v.looseObject({
   name: v.string(),
   version: v.number(),
-  level: v.picklist(['host', 'server', 'database', 'pem']),
-  collector: v.picklist(['os', 'sql', 'self']),
+  level: v.picklist(probeLevels),
+  collector: v.picklist(collectorKinds),
   columns: v.array(column),
-  mode: v.picklist(['full', 'delta', 'append']),
+  mode: v.picklist(probeModes),
 });
 
 const shape = v.looseObject({

@@ -3,15 +3,22 @@ import * as v from 'valibot';
 import { asUser } from '../base/db.js';
 import type { ProbeDefinition } from '../catalog/types.js';
 import { HttpError, json } from '../http/message.js';
-import { columnTypes } from '../wire/config.js';
+import {
+  collectorKinds,
+  columnKinds,
+  columnRoles,
+  columnTypes,
+  probeLevels,
+  probeModes,
+} from '../wire/config.js';
 import { refuseFromDatabase, route } from './route.js';
 import { id, orNull, probeName } from './schema.js';
 
 const column = v.strictObject({
   name: v.string(),
   type: v.picklist(columnTypes),
-  role: v.picklist(['key', 'metric']),
-  kind: v.picklist(['counter', 'gauge', 'label']),
+  role: v.picklist(columnRoles),
+  kind: v.picklist(columnKinds),
   unit: v.string(),
   title: v.string(),
 });
@@ -21,10 +28,10 @@ const probe = v.strictObject({
   title: v.string(),
   description: v.string(),
   version: v.number(),
-  level: v.picklist(['host', 'server', 'database', 'target', 'pem']),
-  collector: v.picklist(['os', 'sql', 'self']),
+  level: v.picklist(probeLevels),
+  collector: v.picklist(collectorKinds),
   columns: v.array(column),
-  mode: v.picklist(['full', 'delta', 'append']),
+  mode: v.picklist(probeModes),
   history: v.boolean(),
   intervalMs: v.number(),
   retentionDays: v.number(),

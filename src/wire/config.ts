@@ -27,14 +27,22 @@ export const columnTypes = [
 
 export type ColumnType = (typeof columnTypes)[number];
 
+/** Where a probe runs: on hosts, servers, each database of a server, every target (the agent's own figures), or PEM. */
+export const probeLevels = ['host', 'server', 'database', 'target', 'pem'] as const;
+/** Keys identify a row of a target; metrics are what is measured. */
+export const columnRoles = ['key', 'metric'] as const;
+/** A counter only grows (until a reset), a gauge moves freely, a label is not a quantity. */
+export const columnKinds = ['counter', 'gauge', 'label'] as const;
+export const collectorKinds = ['os', 'sql', 'self'] as const;
+/** full: every run sends all rows · delta: only changed rows travel · append: events. */
+export const probeModes = ['full', 'delta', 'append'] as const;
+
 /** One column of a probe's result. */
 export interface ProbeColumn {
   readonly name: string;
   readonly type: ColumnType;
-  /** Keys identify a row of a target; metrics are what is measured. */
-  readonly role: 'key' | 'metric';
-  /** A counter only grows (until a reset), a gauge moves freely, a label is not a quantity. */
-  readonly kind: 'counter' | 'gauge' | 'label';
+  readonly role: (typeof columnRoles)[number];
+  readonly kind: (typeof columnKinds)[number];
   /** Unit of the number as stored: 'bytes', 'ms', 's', 'percent', 'count', 'blocks', … ; '' for labels. */
   readonly unit: string;
   readonly title: string;
@@ -50,14 +58,12 @@ export interface ProbeSql {
 export interface ProbeRuntime {
   readonly name: string;
   readonly version: number;
-  /** Where it runs: on hosts, servers, each database of a server, every target (the agent's own figures), or PEM. */
-  readonly level: 'host' | 'server' | 'database' | 'target' | 'pem';
-  readonly collector: 'os' | 'sql' | 'self';
+  readonly level: (typeof probeLevels)[number];
+  readonly collector: (typeof collectorKinds)[number];
   readonly columns: readonly ProbeColumn[];
   readonly sql?: readonly ProbeSql[];
   readonly scopeColumn?: string;
-  /** full: every run sends all rows · delta: only changed rows travel · append: events. */
-  readonly mode: 'full' | 'delta' | 'append';
+  readonly mode: (typeof probeModes)[number];
   /** Grant without which the probe is not permitted; default pg_monitor. */
   readonly needs?: string;
 }

@@ -138,20 +138,23 @@ interface RawBatch extends RawBlocks {
 const wordsPerBlock = 9;
 const kinds: readonly BlockKind[] = ['full', 'delta', 'append'];
 
-function infoAt(words: BigInt64Array, block: number, shape: Shape): BlockInfo {
+/** The lower halves of the words, where sizes and counts are: a bigint for each would cost more than checking a block. */
+const halvesOf = (words: BigInt64Array) => new Uint32Array(words.buffer, words.byteOffset, words.length * 2);
+
+function infoAt(words: BigInt64Array, halves: Uint32Array, block: number, shape: Shape): BlockInfo {
   const at = block * wordsPerBlock;
   const info: BlockInfo = {
     target: words[at + 2]!,
     probe: shape.probe,
-    probeVersion: Number(words[at + 7]),
-    kind: kinds[Number(words[at + 8]) - 1]!,
+    probeVersion: halves[2 * at + 14]!,
+    kind: kinds[halves[2 * at + 16]! - 1]!,
     recordedAtUs: words[at + 3]!,
     intervalUs: words[at + 4]!,
-    rows: Number(words[at + 5]),
-    tombstones: Number(words[at + 6]),
+    rows: halves[2 * at + 10]!,
+    tombstones: halves[2 * at + 12]!,
     columns: shape.columns,
     nullColumns: shape.nullColumns,
-    bytes: Number(words[at + 1]),
+    bytes: halves[2 * at + 2]!,
   };
   if (shape.scope !== undefined) info.scope = shape.scope;
   return info;
@@ -271,6 +274,7 @@ export async function verifyBatches(batches: readonly Buffer[]): Promise<BatchIn
   return found.map((raw, i) => {
     if (raw.error) return { error: raw.error, blocks: [] };
     const batch = batches[i]!;
+    const halves = halvesOf(raw.words);
     return {
       envelope: {
         agentId: raw.agentId,
@@ -280,9 +284,11 @@ export async function verifyBatches(batches: readonly Buffer[]): Promise<BatchIn
       },
       crc: raw.crc,
       blocks: raw.found.map((found, k) => {
-        const offset = Number(raw.words[k * wordsPerBlock]);
-        const bytes = batch.subarray(offset, offset + Number(raw.words[k * wordsPerBlock + 1]));
-        return 'code' in found ? { bytes, error: found } : { bytes, info: infoAt(raw.words, k, found) };
+        const offset = halves[2 * k * wordsPerBlock]!;
+        const bytes = batch.subarray(offset, offset + halves[2 * k * wordsPerBlock + 2]!);
+        return 'code' in found
+          ? { bytes, error: found }
+          : { bytes, info: infoAt(raw.words, halves, k, found) };
       }),
     };
   });
@@ -291,7 +297,7 @@ export async function verifyBatches(batches: readonly Buffer[]): Promise<BatchIn
 /** What a block's header says; checks its structure, not its values. */
 export function blockInfo(block: Buffer): BlockInfo {
   const { words, found } = call(() => addon.blockInfo(block));
-  return infoAt(words, 0, found[0] as Shape);
+  return infoAt(words, halvesOf(words), 0, found[0] as Shape);
 }
 
 /** CRC-32C; seed continues an earlier one. */

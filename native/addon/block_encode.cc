@@ -18,9 +18,10 @@ constexpr uint64_t kMaxStreamBytes = 1u << 30;
 // Short pieces are copied as whole words; the stream keeps that much room behind its end.
 constexpr size_t kSlack = kStreamSlack;
 
-// Fields before or behind a block's own, ready to copy: for live rows and for tombstones.
+// Fields before or behind a block's own, ready to copy: for live rows and for tombstones. kSlack zeros follow them.
 struct Extra {
   std::vector<uint8_t> live, gone;
+  size_t size;
 };
 
 Extra make_extra(const std::vector<ExtraField> &fields, const BlockView &view, size_t block, bool with_count,
@@ -44,6 +45,8 @@ Extra make_extra(const std::vector<ExtraField> &fields, const BlockView &view, s
       out.resize(at + 4 + col_width(type));
       col_put_field(type, reinterpret_cast<const uint8_t *>(&value), out.data() + at);
     }
+    extra.size = out.size();
+    out.resize(extra.size + kSlack);
   }
   return extra;
 }
@@ -53,7 +56,7 @@ uint32_t version_bytes(col_type type) { return type == COL_JSONB ? 1 : 0; }
 
 // What all rows have: extra fields, lengths, fixed values.
 uint32_t base_bytes(const BlockView &view, const Extra &prefix, const Extra &suffix) {
-  size_t base = prefix.live.size() + suffix.live.size();
+  size_t base = prefix.size + suffix.size;
   for (const ColumnView &column : view.columns) base += 4 + column.width + version_bytes(column.type);
   return static_cast<uint32_t>(base);
 }
@@ -65,7 +68,7 @@ uint32_t least_bytes(const ColumnView &column) {
 
 // What the block's own columns and the suffix have in every row.
 uint32_t least_bytes(const BlockView &view, const Extra &suffix) {
-  size_t least = suffix.live.size();
+  size_t least = suffix.size;
   for (const ColumnView &column : view.columns) least += least_bytes(column);
   return static_cast<uint32_t>(least);
 }
@@ -166,24 +169,21 @@ uint32_t place_rows(Window *w, uint32_t base) {
 
 // Copies in words; what is written too far belongs to fields and rows that are written later.
 void put_prefix(Window *w, const Extra &prefix, uint32_t live) {
-  uint8_t words[2][512 + kSlack] = {};
-  const size_t size = prefix.live.size();
-  std::memcpy(words[0], prefix.live.data(), size);
-  std::memcpy(words[1], prefix.gone.data(), size);
   for (uint32_t i = 0; i < w->count; i++) {
-    const uint8_t *from = words[w->first + i >= live];
+    const uint8_t *from = (w->first + i >= live ? prefix.gone : prefix.live).data();
     uint8_t *to = w->out + w->pos[i];
-    for (size_t k = 0; k < size; k += kSlack) std::memcpy(to + k, from + k, kSlack);
+    std::memcpy(to, from, 8);  // often it is the count of fields alone
+    for (size_t k = 8; k < prefix.size; k += 16) std::memcpy(to + k, from + k, 16);
   }
-  w->shift = static_cast<uint32_t>(size);
+  w->shift = static_cast<uint32_t>(prefix.size);
 }
 
 void put_suffix(Window *w, const Extra &suffix, uint32_t live) {
-  if (suffix.live.empty()) return;
+  if (suffix.size == 0) return;
   settle(w);
   for (uint32_t i = 0; i < w->count; i++) {
     const std::vector<uint8_t> &from = w->first + i >= live ? suffix.gone : suffix.live;
-    std::memcpy(w->out + w->pos[i], from.data(), from.size());
+    std::memcpy(w->out + w->pos[i], from.data(), suffix.size);
   }
 }
 
@@ -191,20 +191,25 @@ void prefetch(const uint8_t *p, size_t n) {
   for (size_t i = 0; i < n; i += 64) __builtin_prefetch(p + i);
 }
 
-// A window reads a kilobyte here and a kilobyte there, too short for the processor to see a stream: ask for the next
-// window's columns and for the lines it will write while this one is done.
-void prefetch_window(const BlockView &view, uint32_t first, uint32_t rows, const uint8_t *out, size_t out_bytes) {
-  for (size_t i = 0; i < out_bytes; i += 64) __builtin_prefetch(out + i, 1);
+// A window reads a kilobyte here and a kilobyte there, too short for the processor to see a stream: while a column of
+// one window is done its bytes for the next are asked for, and with it a share of the lines that will be written.
+void prefetch_column(const ColumnView &column, uint32_t first, uint32_t rows) {
   const uint32_t count = std::min(kWindow, rows - first);
-  for (const ColumnView &column : view.columns) {
-    if (column.width != 0) {
-      prefetch(column.fixed + static_cast<size_t>(first) * column.width, static_cast<size_t>(count) * column.width);
-      continue;
-    }
-    prefetch(reinterpret_cast<const uint8_t *>(column.offsets + first), count * 4);
-    const uint32_t start = column.offsets[first];
-    prefetch(column.bytes + start, std::min<size_t>(column.offsets[first + count] - start, 8192));
+  if (column.width != 0) {
+    prefetch(column.fixed + static_cast<size_t>(first) * column.width, static_cast<size_t>(count) * column.width);
+    return;
   }
+  prefetch(reinterpret_cast<const uint8_t *>(column.offsets + first), count * 4);
+  const uint32_t start = column.offsets[first];
+  prefetch(column.bytes + start, std::min<size_t>(column.offsets[first + count] - start, 8192));
+}
+
+// Four columns of plain 8-byte values without NULLs, from this one on.
+bool four_words(const std::vector<ColumnView> &columns, size_t first) {
+  if (columns.size() - first < 4) return false;
+  for (size_t i = first; i < first + 4; i++)
+    if (columns[i].width != 8 || columns[i].type == COL_TIMESTAMPTZ || columns[i].nulls != nullptr) return false;
+  return true;
 }
 
 uint8_t *encode_rows(const BlockView &view, uint32_t rows, uint32_t base, const Extra &prefix, const Extra &suffix,
@@ -217,10 +222,29 @@ uint8_t *encode_rows(const BlockView &view, uint32_t rows, uint32_t base, const 
     w.out = out;
     const uint32_t bytes = place_rows(&w, base);
     out += bytes;
-    if (w.first + w.count < rows) prefetch_window(view, w.first + w.count, rows, out, std::min(bytes, 65536u));
+    const uint32_t next = w.first + w.count;
+    const bool ahead = next < rows;
+    const uint32_t share = ahead ? std::min(bytes, 65536u) / static_cast<uint32_t>(view.columns.size()) + 1 : 0;
+    uint8_t *line = out;
     put_prefix(&w, prefix, live);
     uint32_t tail = least_bytes(view, suffix);
-    for (const ColumnView &column : view.columns) {
+    for (size_t i = 0; i < view.columns.size(); i++) {
+      const ColumnView &column = view.columns[i];
+      if (ahead) {
+        const size_t many = four_words(view.columns, i) ? 4 : 1;
+        for (size_t k = i; k < i + many; k++) prefetch_column(view.columns[k], next, rows);
+        prefetch(line, share * many);
+        line += share * many;
+      }
+      if (four_words(view.columns, i)) {
+        const uint8_t *fixed[4];
+        for (size_t k = 0; k < 4; k++) fixed[k] = view.columns[i + k].fixed + static_cast<size_t>(w.first) * 8;
+        tail -= 4 * 12;
+        col_scatter_four(fixed, w.out, w.pos, w.shift, w.count, tail);
+        w.shift += 4 * 12;
+        i += 3;
+        continue;
+      }
       tail -= least_bytes(column);
       if (column.nulls != nullptr) {
         put_nullable(&w, column);

@@ -29,6 +29,12 @@ static inline int64_t load_i64(const uint8_t *p) {
   return v;
 }
 
+static inline uint32_t load_u32(const uint8_t *p) {
+  uint32_t v;
+  memcpy(&v, p, 4);
+  return v;
+}
+
 static inline int is_infinite(int64_t t) { return t == INT64_MIN || t == INT64_MAX; }
 
 static inline int time_in_range(int64_t t) {
@@ -193,23 +199,71 @@ void col_put_field(col_type type, const uint8_t *fixed, uint8_t *dst) {
 
 #ifdef __SSSE3__
 /* Length, swapped value and four bytes of nothing in one store. */
-static void scatter_words(const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, size_t n) {
+static inline void put_word(const uint8_t *value, uint8_t *to) {
   const __m128i order = _mm_setr_epi8(-1, -1, -1, -1, 7, 6, 5, 4, 3, 2, 1, 0, -1, -1, -1, -1);
   const __m128i length = _mm_setr_epi8(0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  for (size_t i = 0; i < n; i++) {
-    __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)(fixed + 8 * i));
-    v = _mm_or_si128(_mm_shuffle_epi8(v, order), length);
-    _mm_storeu_si128((__m128i *)(void *)(dst + pos[i]), v);
-  }
+  __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)value);
+  _mm_storeu_si128((__m128i *)(void *)to, _mm_or_si128(_mm_shuffle_epi8(v, order), length));
+}
+
+static void scatter_words(const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, size_t n) {
+  for (size_t i = 0; i < n; i++) put_word(fixed + 8 * i, dst + pos[i]);
 }
 #endif
+
+static inline void put_field8(const uint8_t *value, uint8_t *to) {
+  pgc_put32(to, 8);
+  pgc_put64(to + 4, (uint64_t)load_i64(value));
+}
+
+void col_scatter_four(const uint8_t *const fixed[4], uint8_t *dst, const uint32_t *pos, uint32_t shift, size_t n,
+                      uint32_t spare) {
+  const uint8_t *a = fixed[0], *b = fixed[1], *c = fixed[2], *d = fixed[3];
+  dst += shift;
+#ifdef __SSSE3__
+  for (size_t i = 0; i < 8 * n; i += 8) {
+    uint8_t *to = dst + pos[i / 8];
+    put_word(a + i, to);
+    put_word(b + i, to + 12);
+    put_word(c + i, to + 24);
+    if (spare >= 4)
+      put_word(d + i, to + 36);
+    else
+      put_field8(d + i, to + 36);
+  }
+#else
+  (void)spare;
+  for (size_t i = 0; i < 8 * n; i += 8) {
+    uint8_t *to = dst + pos[i / 8];
+    put_field8(a + i, to);
+    put_field8(b + i, to + 12);
+    put_field8(c + i, to + 24);
+    put_field8(d + i, to + 36);
+  }
+#endif
+}
+
+/* Times of PostgreSQL first, many at once, then the same road as other words. */
+static void scatter_times(const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, size_t n, uint32_t spare) {
+  enum { PART = 64 };
+  int64_t part[PART];
+  for (size_t from = 0; from < n; from += PART) {
+    const size_t count = n - from < PART ? n - from : PART;
+    for (size_t i = 0; i < count; i++) part[i] = time_to_pg(load_i64(fixed + 8 * (from + i)));
+    col_scatter(COL_INT8, (const uint8_t *)part, dst, pos + from, 0, count, spare);
+  }
+}
 
 /* One loop per width, so that the compiler knows it: these two functions are where the time of a block goes. */
 void col_scatter(col_type type, const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, uint32_t shift, size_t n,
                  uint32_t spare) {
   dst += shift;
 #ifdef __SSSE3__
-  if (spare >= 4 && col_width(type) == 8 && type != COL_TIMESTAMPTZ) {
+  if (spare >= 4 && col_width(type) == 8) {
+    if (type == COL_TIMESTAMPTZ) {
+      scatter_times(fixed, dst, pos, n, spare);
+      return;
+    }
     scatter_words(fixed, dst, pos, n);
     return;
   }
@@ -267,19 +321,20 @@ void col_scatter(col_type type, const uint8_t *fixed, uint8_t *dst, const uint32
 
 int col_gather(col_type type, const uint8_t *src, const uint32_t *pos, uint32_t shift, uint8_t *fixed, size_t n) {
   src += shift;
+  const uint32_t length = __builtin_bswap32(col_width(type));
   uint32_t other = 0; /* bits that no good field sets */
   switch (col_width(type)) {
     case 1:
       for (size_t i = 0; i < n; i++) {
         const uint8_t *from = src + pos[i];
-        other |= pgc_get32(from) ^ 1;
+        other |= load_u32(from) ^ length;
         fixed[i] = from[4] != 0;
       }
       break;
     case 2:
       for (size_t i = 0; i < n; i++) {
         const uint8_t *from = src + pos[i];
-        other |= pgc_get32(from) ^ 2;
+        other |= load_u32(from) ^ length;
         uint16_t v = pgc_get16(from + 4);
         memcpy(fixed + 2 * i, &v, 2);
       }
@@ -297,14 +352,14 @@ int col_gather(col_type type, const uint8_t *src, const uint32_t *pos, uint32_t 
         for (size_t i = 0; i < n; i++) {
           const uint8_t *from = src + pos[i];
           int64_t v = (int64_t)pgc_get64(from + 4);
-          other |= (pgc_get32(from) ^ 8) | (uint32_t)!pg_time_in_range(v);
+          other |= (load_u32(from) ^ length) | (uint32_t)!pg_time_in_range(v);
           v = time_from_pg(v);
           memcpy(fixed + 8 * i, &v, 8);
         }
       } else {
         for (size_t i = 0; i < n; i++) {
           const uint8_t *from = src + pos[i];
-          other |= pgc_get32(from) ^ 8;
+          other |= load_u32(from) ^ length;
           uint64_t v = pgc_get64(from + 4);
           memcpy(fixed + 8 * i, &v, 8);
         }
@@ -313,7 +368,7 @@ int col_gather(col_type type, const uint8_t *src, const uint32_t *pos, uint32_t 
     default:
       for (size_t i = 0; i < n; i++) {
         const uint8_t *from = src + pos[i];
-        other |= pgc_get32(from) ^ 16;
+        other |= load_u32(from) ^ length;
         interval_swap(from + 4, fixed + 16 * i);
       }
   }

@@ -76,10 +76,15 @@ TARGET static uint32_t by_instruction(const uint8_t *p, size_t n, uint32_t seed)
   uint64_t a = (uint32_t)~seed;
   for (; n >= 3 * STREAM; p += 3 * STREAM, n -= 3 * STREAM) {
     uint64_t b = 0, c = 0;
-    for (size_t i = 0; i < STREAM; i += 8) {
-      a = STEP8(a, load(p + i));
-      b = STEP8(b, load(p + STREAM + i));
-      c = STEP8(c, load(p + 2 * STREAM + i));
+    for (size_t i = 0; i < STREAM; i += 64) {
+      __builtin_prefetch(p + 3 * STREAM + i);
+      __builtin_prefetch(p + 4 * STREAM + i);
+      __builtin_prefetch(p + 5 * STREAM + i);
+      for (size_t k = i; k < i + 64; k += 8) {
+        a = STEP8(a, load(p + k));
+        b = STEP8(b, load(p + STREAM + k));
+        c = STEP8(c, load(p + 2 * STREAM + k));
+      }
     }
     a = move_on(move_on(a) ^ b) ^ c;
   }

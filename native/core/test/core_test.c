@@ -98,6 +98,53 @@ static void test_columns(void) {
   }
 }
 
+/* Four columns together say what they say one by one, and leave alone what is not theirs. */
+static void test_four(void) {
+  enum { N = 9, STRIDE = 61 };
+  uint8_t fixed[4][8 * N];
+  const uint8_t *columns[4] = {fixed[0], fixed[1], fixed[2], fixed[3]};
+  for (size_t i = 0; i < sizeof fixed; i++) fixed[i / (8 * N)][i % (8 * N)] = (uint8_t)(i * 91 + 7);
+  uint32_t pos[N];
+  for (uint32_t i = 0; i < N; i++) pos[i] = i * STRIDE;
+  for (uint32_t spare = 0; spare <= 4; spare += 4) {
+    const size_t size = pos[N - 1] + 3 + 48 + spare;
+    uint8_t *wire = malloc(size);
+    CHECK(wire != NULL);
+    memset(wire, 0xee, size);
+    col_scatter_four(columns, wire, pos, 3, N, spare);
+    for (uint32_t i = 0; i < N; i++) {
+      for (uint32_t k = 0; k < 4; k++) {
+        uint8_t field[12];
+        col_put_field(COL_INT8, fixed[k] + 8 * i, field);
+        CHECK(memcmp(wire + pos[i] + 3 + 12 * k, field, 12) == 0);
+      }
+      CHECK(wire[pos[i] + 2] == 0xee);
+      if (i + 1 < N) CHECK(wire[pos[i] + 3 + 48 + spare] == 0xee);
+    }
+    free(wire);
+  }
+}
+
+/* More times than are converted at once, infinities among them: the same fields with and without room for wide stores. */
+static void test_many_times(void) {
+  enum { N = 150 };
+  int64_t times[N];
+  uint32_t pos[N];
+  uint8_t wire[16 * N];
+  for (uint32_t i = 0; i < N; i++) {
+    times[i] = i % 7 == 0 ? INT64_MIN : i % 7 == 1 ? INT64_MAX : (int64_t)i * 1790000000000000 / 100 - 1;
+    pos[i] = 16 * i;
+  }
+  for (uint32_t spare = 0; spare <= 4; spare += 4) {
+    col_scatter(COL_TIMESTAMPTZ, (const uint8_t *)times, wire, pos, 0, N, spare);
+    for (uint32_t i = 0; i < N; i++) {
+      int64_t want = i % 7 < 2 ? times[i] : times[i] - COL_EPOCH_US;
+      CHECK(pgc_get32(wire + pos[i]) == 8);
+      CHECK((int64_t)pgc_get64(wire + pos[i] + 4) == want);
+    }
+  }
+}
+
 static void test_times(void) {
   static const struct {
     int64_t pg;
@@ -184,6 +231,8 @@ int main(void) {
   test_utf8();
   test_crc();
   test_columns();
+  test_four();
+  test_many_times();
   test_times();
   test_variable();
   test_stream();

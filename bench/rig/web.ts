@@ -156,8 +156,25 @@ export class LiveClient {
   }
 
   /** Waits until the condition holds; the test's own time limit is the limit. */
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#wake.push(resolve));
+  /** Waits for a condition on what has come; after `patienceMs` it says what did come. */
+  async until(condition: () => boolean, patienceMs = 30_000): Promise<void> {
+    const endMs = performance.now() + patienceMs;
+    while (!condition()) {
+      const leftMs = endMs - performance.now();
+      if (leftMs <= 0) {
+        const came = this.frames.map((frame) => `${frame.kind} ${frame.target}/${frame.probe} n=${frame.n}`);
+        throw new Error(
+          `waited in vain; closed with ${this.closeCode}; frames: ${came.join(', ')}; texts: ${JSON.stringify(this.texts.slice(-5))}`,
+        );
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, leftMs);
+        this.#wake.push(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    }
   }
 
   close(): void {

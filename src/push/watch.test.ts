@@ -35,3 +35,34 @@ test('a user who could not be verified in time stays so on a socket that opens t
   watch.stop();
   hub.stop();
 });
+
+test('a socket that opens while sessions are being checked is not closed by that check', async () => {
+  const hub = new PushHub({
+    publisher: { publish: () => undefined },
+    source: { read: () => new Promise(() => undefined) },
+    log,
+  });
+  const closed: string[] = [];
+  const named = (name: string): PushSocket => ({ ...socket, close: () => closed.push(name) });
+  let answer: (open: ReadonlySet<string>) => void = () => undefined;
+  let asked = 0;
+  const source = {
+    look: () => Promise.resolve({ targets: new Set<bigint>(), agents: [], servers: [] }),
+    stillOpen: () => {
+      asked += 1;
+      return asked > 1
+        ? new Promise<never>(() => undefined)
+        : new Promise<ReadonlySet<string>>((resolve) => (answer = resolve));
+    },
+  };
+  const watch = new Watch(hub, source, log, { everyMs: 5, maxAgeMs: 60_000 });
+  watch.add(hub.attach(named('ended'), 'ann'), Buffer.from('1'));
+  watch.start();
+  while (asked === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  watch.add(hub.attach(named('new'), 'ann'), Buffer.from('2'));
+  answer(new Set());
+  while (closed.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  expect(closed).toEqual(['ended']);
+  watch.stop();
+  hub.stop();
+});

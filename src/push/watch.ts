@@ -138,10 +138,13 @@ export class Watch {
 
   async #checkSessions(): Promise<void> {
     if (this.#tokens.size === 0) return;
+    // Those of now: a socket that opens while the answer is under way was not asked about.
+    const asked = [...this.#tokens];
     try {
-      const open = await this.#source.stillOpen([...this.#tokens.values()]);
-      for (const [client, hash] of [...this.#tokens]) {
-        if (!open.has(hash.toString('base64'))) client.socket.close(4401, 'session ended');
+      const open = await this.#source.stillOpen(asked.map(([, hash]) => hash));
+      for (const [client, hash] of asked) {
+        if (this.#tokens.has(client) && !open.has(hash.toString('base64')))
+          client.socket.close(4401, 'session ended');
       }
     } catch (error) {
       this.#log.warn({ code: errorCode(error), error: errorText(error) }, 'sessions could not be read');

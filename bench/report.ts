@@ -29,6 +29,11 @@ export interface BenchRun {
   run(options: BenchOptions): Promise<BenchResult>;
 }
 
+/** The middle value; of an even number the upper one. NaN for none. */
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+}
+
 /** `value` must be at least `limit`. */
 export function atLeast(what: string, value: number, limit: number, unit = ''): Bar {
   return { what, value, bar: `≥ ${limit}${unit === '' ? '' : ` ${unit}`}`, holds: value >= limit };

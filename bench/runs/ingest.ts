@@ -26,7 +26,7 @@ import type { ProbeDefinition } from '../../src/catalog/types.js';
 import { makePartition, partitionBounds } from '../../src/history/partitions.js';
 import { addProbes, Fleet, type FleetAgent, specs } from '../load/fleet.js';
 import type { Answer, Order } from '../load/ingest_child.js';
-import { atLeast, atMost, type BenchOptions, type BenchResult } from '../report.js';
+import { atLeast, atMost, type BenchOptions, type BenchResult, median } from '../report.js';
 import { type Pem, startPem } from '../rig/pem.js';
 
 const run_ = promisify(execFile);
@@ -58,9 +58,6 @@ const sessions: ProbeDefinition = {
   description: 'The same with latest.',
   mode: 'full',
 };
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 
 /** CPU of a process of one thread so far, µs. */
 function cpuUs(pid: number): number {

@@ -8,7 +8,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { ReaderOrder } from '../load/push_reader.js';
 import type { PushCost, PushOrder, PushVariant } from '../load/push_server.js';
-import { atLeast, type BenchOptions, type BenchResult } from '../report.js';
+import { atLeast, type BenchOptions, type BenchResult, median } from '../report.js';
 
 const subscribers = 200;
 const topics = 20;
@@ -57,9 +57,6 @@ async function open(variant: PushVariant): Promise<Stage> {
   await push(stage, variant === 'plain' ? 25 : 400, variant === 'plain' ? everyMs : 6);
   return stage;
 }
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 
 export async function run({ quick, progress }: BenchOptions): Promise<BenchResult> {
   const rounds = quick ? 5 : 9;

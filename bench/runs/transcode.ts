@@ -13,6 +13,7 @@
  * - JSON road: row objects as `pg` gives them -> JSON -> parse -> COPY text. It starts with parsed rows: in its favour.
  * - npm builder: the same columns through the generated element-wise code.
  */
+
 import { Builder } from 'flatbuffers';
 import {
   type BlockMeta,
@@ -26,6 +27,7 @@ import { Block } from '../../src/wire/gen/pem/wire/block.js';
 import { BlockKind } from '../../src/wire/gen/pem/wire/block-kind.js';
 import { Column } from '../../src/wire/gen/pem/wire/column.js';
 import { ColumnType } from '../../src/wire/gen/pem/wire/column-type.js';
+import { median } from '../report.js';
 
 export interface Bar {
   what: string;
@@ -185,8 +187,6 @@ function proveSame(stream: Buffer, whole: Buffer, firstRow: number): void {
   const body = stream.subarray(19, stream.length - 2);
   if (!body.equals(whole.subarray(from, from + body.length))) throw new Error('the round trip changed rows');
 }
-
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 50));
 

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { atMost, type BenchOptions, type BenchResult } from '../report.js';
+import { atMost, type BenchOptions, type BenchResult, median } from '../report.js';
 import { startBrowser } from '../rig/browser.js';
 import { startDesk } from '../rig/desk.js';
 
@@ -14,11 +14,6 @@ const chartAt = "performance.getEntriesByName('pem:chart')[0]?.startTime ?? NaN"
 const markSubmit =
   "document.querySelector('form').addEventListener('submit', () => performance.mark('bench:submit'), true)";
 const submitAt = "performance.getEntriesByName('bench:submit')[0]?.startTime ?? NaN";
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-}
 
 export async function run({ quick, progress }: BenchOptions): Promise<BenchResult> {
   const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/dist\/$/, '');

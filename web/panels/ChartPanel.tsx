@@ -10,6 +10,16 @@ import { Panel } from '../ui/Panel.js';
 
 export interface PlottedSeries extends ChartSeries, SeriesRequest {}
 
+/** A series of a column as it is; tracks of one moment are added up. */
+export function plot(title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries {
+  return { title, column, transform: 'value', combine: 'sum', ...more };
+}
+
+/** A counter's rate a second. */
+export function plotRate(title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries {
+  return plot(title, column, { transform: 'rate', ...more });
+}
+
 export interface ChartPanelProps {
   readonly title: string;
   readonly target: number;

@@ -1,13 +1,5 @@
 /** Charts of a host: CPU, memory, load, disks, network. */
-import { ChartPanel, type PlottedSeries } from './ChartPanel.js';
-
-const gauge = (title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries => ({
-  title,
-  column,
-  transform: 'value',
-  combine: 'sum',
-  ...more,
-});
+import { ChartPanel, plot } from './ChartPanel.js';
 
 const wholeHost = (labels: Readonly<Record<string, string>>): boolean => labels.cpu === 'all';
 
@@ -21,9 +13,9 @@ export function CpuPanel({ target }: { target: number }) {
       least={100}
       columns={['busy_percent', 'iowait_percent', 'steal_percent']}
       series={[
-        gauge('busy', 'busy_percent', { where: wholeHost, area: true }),
-        gauge('I/O wait', 'iowait_percent', { where: wholeHost }),
-        gauge('stolen', 'steal_percent', { where: wholeHost }),
+        plot('busy', 'busy_percent', { where: wholeHost, area: true }),
+        plot('I/O wait', 'iowait_percent', { where: wholeHost }),
+        plot('stolen', 'steal_percent', { where: wholeHost }),
       ]}
     />
   );
@@ -38,10 +30,10 @@ export function MemoryPanel({ target }: { target: number }) {
       unit="bytes"
       columns={['total_bytes', 'used_bytes', 'cached_bytes', 'swap_used_bytes']}
       series={[
-        gauge('used', 'used_bytes', { area: true }),
-        gauge('page cache', 'cached_bytes'),
-        gauge('swap used', 'swap_used_bytes'),
-        gauge('total', 'total_bytes', { colour: 7 }),
+        plot('used', 'used_bytes', { area: true }),
+        plot('page cache', 'cached_bytes'),
+        plot('swap used', 'swap_used_bytes'),
+        plot('total', 'total_bytes', { colour: 7 }),
       ]}
     />
   );
@@ -57,9 +49,9 @@ export function LoadPanel({ target }: { target: number }) {
       least={1}
       columns={['load_1m', 'load_5m', 'load_15m']}
       series={[
-        gauge('1 min', 'load_1m', { area: true }),
-        gauge('5 min', 'load_5m'),
-        gauge('15 min', 'load_15m'),
+        plot('1 min', 'load_1m', { area: true }),
+        plot('5 min', 'load_5m'),
+        plot('15 min', 'load_15m'),
       ]}
     />
   );
@@ -79,7 +71,7 @@ export function DiskBusyPanel({ target }: { target: number }) {
           .map((track) => track.labels.device ?? '')
           .sort()
           .slice(0, 8)
-          .map((device) => gauge(device, 'busy_percent', { where: (labels) => labels.device === device }))
+          .map((device) => plot(device, 'busy_percent', { where: (labels) => labels.device === device }))
       }
     />
   );
@@ -93,7 +85,7 @@ export function DiskTrafficPanel({ target }: { target: number }) {
       probe="disk_busy_info"
       unit="bytes/s"
       columns={['read_bytes_per_s', 'write_bytes_per_s']}
-      series={[gauge('read', 'read_bytes_per_s'), gauge('written', 'write_bytes_per_s', { area: true })]}
+      series={[plot('read', 'read_bytes_per_s'), plot('written', 'write_bytes_per_s', { area: true })]}
     />
   );
 }
@@ -109,8 +101,8 @@ export function NetworkPanel({ target }: { target: number }) {
       unit="bytes/s"
       columns={['received_bytes_per_s', 'sent_bytes_per_s']}
       series={[
-        gauge('received', 'received_bytes_per_s', { where: outside, area: true }),
-        gauge('sent', 'sent_bytes_per_s', { where: outside }),
+        plot('received', 'received_bytes_per_s', { where: outside, area: true }),
+        plot('sent', 'sent_bytes_per_s', { where: outside }),
       ]}
     />
   );

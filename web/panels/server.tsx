@@ -1,15 +1,5 @@
 /** Charts of a PostgreSQL server: sessions, transactions, rows, cache, temporary files, WAL, checkpoints, waits. */
-import { ChartPanel, type PlottedSeries } from './ChartPanel.js';
-
-const series = (title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries => ({
-  title,
-  column,
-  transform: 'value',
-  combine: 'sum',
-  ...more,
-});
-const rate = (title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries =>
-  series(title, column, { transform: 'rate', ...more });
+import { ChartPanel, plot, plotRate } from './ChartPanel.js';
 
 export function SessionsPanel({ target }: { target: number }) {
   return (
@@ -25,10 +15,10 @@ export function SessionsPanel({ target }: { target: number }) {
         'sessions_waiting_for_lock',
       ]}
       series={[
-        series('active', 'sessions_active', { colour: 2, area: true }),
-        series('idle', 'sessions_idle', { colour: 1 }),
-        series('idle in transaction', 'sessions_idle_in_transaction', { colour: 0 }),
-        series('waiting for a lock', 'sessions_waiting_for_lock', { colour: 5 }),
+        plot('active', 'sessions_active', { colour: 2, area: true }),
+        plot('idle', 'sessions_idle', { colour: 1 }),
+        plot('idle in transaction', 'sessions_idle_in_transaction', { colour: 0 }),
+        plot('waiting for a lock', 'sessions_waiting_for_lock', { colour: 5 }),
       ]}
     />
   );
@@ -44,8 +34,8 @@ export function TransactionsPanel({ target }: { target: number }) {
       unit="tx/s"
       columns={['xact_commit', 'xact_rollback']}
       series={[
-        rate('commits', 'xact_commit', { colour: 2, area: true }),
-        rate('rollbacks', 'xact_rollback', { colour: 5 }),
+        plotRate('commits', 'xact_commit', { colour: 2, area: true }),
+        plotRate('rollbacks', 'xact_rollback', { colour: 5 }),
       ]}
     />
   );
@@ -61,9 +51,9 @@ export function RowsPanel({ target }: { target: number }) {
       unit="rows/s"
       columns={['tup_inserted', 'tup_updated', 'tup_deleted']}
       series={[
-        rate('inserted', 'tup_inserted', { area: true }),
-        rate('updated', 'tup_updated'),
-        rate('deleted', 'tup_deleted'),
+        plotRate('inserted', 'tup_inserted', { area: true }),
+        plotRate('updated', 'tup_updated'),
+        plotRate('deleted', 'tup_deleted'),
       ]}
     />
   );
@@ -79,8 +69,8 @@ export function BlocksPanel({ target }: { target: number }) {
       unit="blocks/s"
       columns={['blks_hit', 'blks_read']}
       series={[
-        rate('found in the cache', 'blks_hit', { area: true }),
-        rate('read', 'blks_read', { colour: 5 }),
+        plotRate('found in the cache', 'blks_hit', { area: true }),
+        plotRate('read', 'blks_read', { colour: 5 }),
       ]}
     />
   );
@@ -95,7 +85,7 @@ export function TemporaryPanel({ target }: { target: number }) {
       probe="database_statistics"
       unit="bytes/s"
       columns={['temp_bytes']}
-      series={[rate('written', 'temp_bytes', { area: true })]}
+      series={[plotRate('written', 'temp_bytes', { area: true })]}
     />
   );
 }
@@ -108,7 +98,7 @@ export function WalPanel({ target }: { target: number }) {
       probe="server_info"
       unit="bytes/s"
       columns={['wal_bytes']}
-      series={[rate('written', 'wal_bytes', { area: true, colour: 3 })]}
+      series={[plotRate('written', 'wal_bytes', { area: true, colour: 3 })]}
     />
   );
 }
@@ -122,9 +112,9 @@ export function BuffersPanel({ target }: { target: number }) {
       unit="blocks/s"
       columns={['buffers_checkpoint', 'buffers_clean', 'buffers_backend']}
       series={[
-        rate('by checkpoints', 'buffers_checkpoint', { area: true }),
-        rate('by the background writer', 'buffers_clean'),
-        rate('by backends', 'buffers_backend'),
+        plotRate('by checkpoints', 'buffers_checkpoint', { area: true }),
+        plotRate('by the background writer', 'buffers_clean'),
+        plotRate('by backends', 'buffers_backend'),
       ]}
     />
   );
@@ -138,7 +128,7 @@ export function OldestTransactionPanel({ target }: { target: number }) {
       probe="server_info"
       unit="s"
       columns={['oldest_transaction_s']}
-      series={[series('age', 'oldest_transaction_s', { area: true, colour: 6 })]}
+      series={[plot('age', 'oldest_transaction_s', { area: true, colour: 6 })]}
     />
   );
 }

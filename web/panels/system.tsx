@@ -1,13 +1,9 @@
 /** What the system does to itself: ingest lag and rate, spools, drops. */
-import { ChartPanel, type PlottedSeries } from './ChartPanel.js';
+import { ChartPanel, type PlottedSeries, plot, plotRate } from './ChartPanel.js';
 
-const value = (title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries => ({
-  title,
-  column,
-  transform: 'value',
-  combine: 'max',
-  ...more,
-});
+// Several ingesters or agents: the worst one counts.
+const worst = (title: string, column: string, more: Partial<PlottedSeries> = {}): PlottedSeries =>
+  plot(title, column, { combine: 'max', ...more });
 
 export function IngestLagPanel({ target }: { target: number }) {
   return (
@@ -17,7 +13,7 @@ export function IngestLagPanel({ target }: { target: number }) {
       probe="ingest_self"
       unit="ms"
       columns={['lag_ms', 'cycle_ms']}
-      series={[value('oldest batch waiting', 'lag_ms', { area: true }), value('one cycle', 'cycle_ms')]}
+      series={[worst('oldest batch waiting', 'lag_ms', { area: true }), worst('one cycle', 'cycle_ms')]}
     />
   );
 }
@@ -30,7 +26,7 @@ export function IngestRatePanel({ target }: { target: number }) {
       probe="ingest_self"
       unit="rows/s"
       columns={['rows']}
-      series={[value('rows', 'rows', { transform: 'rate', combine: 'sum', area: true, colour: 2 })]}
+      series={[plotRate('rows', 'rows', { area: true, colour: 2 })]}
     />
   );
 }
@@ -43,7 +39,7 @@ export function InboxPanel({ target }: { target: number }) {
       probe="ingest_self"
       unit="bytes"
       columns={['inbox_bytes']}
-      series={[value('waiting', 'inbox_bytes', { area: true, colour: 3 })]}
+      series={[worst('waiting', 'inbox_bytes', { area: true, colour: 3 })]}
     />
   );
 }
@@ -56,7 +52,7 @@ export function SpoolPanel({ target }: { target: number }) {
       probe="agent_self"
       unit="bytes"
       columns={['spool_bytes']}
-      series={[value('on disk', 'spool_bytes', { area: true })]}
+      series={[worst('on disk', 'spool_bytes', { area: true })]}
     />
   );
 }
@@ -69,7 +65,7 @@ export function AgentLagPanel({ target }: { target: number }) {
       probe="agent_self"
       unit="ms"
       columns={['lag_ms', 'loop_delay_ms']}
-      series={[value('age', 'lag_ms', { area: true }), value('event loop delay', 'loop_delay_ms')]}
+      series={[worst('age', 'lag_ms', { area: true }), worst('event loop delay', 'loop_delay_ms')]}
     />
   );
 }
@@ -82,7 +78,7 @@ export function AgentCostPanel({ target }: { target: number }) {
       probe="agent_self"
       unit="percent"
       columns={['cpu_percent']}
-      series={[value('of one core', 'cpu_percent', { area: true })]}
+      series={[worst('of one core', 'cpu_percent', { area: true })]}
     />
   );
 }
@@ -95,7 +91,7 @@ export function AgentMemoryPanel({ target }: { target: number }) {
       probe="agent_self"
       unit="bytes"
       columns={['rss_bytes']}
-      series={[value('resident', 'rss_bytes', { area: true })]}
+      series={[worst('resident', 'rss_bytes', { area: true })]}
     />
   );
 }
@@ -108,7 +104,7 @@ export function DropsPanel({ target }: { target: number }) {
       probe="agent_self"
       unit="rows/s"
       columns={['dropped_rows']}
-      series={[value('rows', 'dropped_rows', { transform: 'rate', combine: 'sum', area: true, colour: 5 })]}
+      series={[plotRate('rows', 'dropped_rows', { area: true, colour: 5 })]}
     />
   );
 }

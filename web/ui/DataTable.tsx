@@ -24,8 +24,6 @@ export interface DataTableProps<Row> {
   readonly descending?: boolean;
   readonly empty: string;
   readonly pageSize?: number;
-  /** Told which rows are on the screen. */
-  readonly onShown?: (rows: readonly Row[]) => void;
 }
 
 function compare(a: string | number | null, b: string | number | null): number {
@@ -54,7 +52,6 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
   const pages = Math.max(1, Math.ceil(sorted.length / size));
   const current = Math.min(page, pages - 1);
   const shown = sorted.slice(current * size, current * size + size);
-  props.onShown?.(shown);
   return (
     <div class="table">
       <table aria-label={props.label}>

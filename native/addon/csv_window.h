@@ -26,6 +26,10 @@ namespace pem {
 constexpr uint32_t kCsvWindowRows = 128;  // a multiple of 8
 constexpr size_t kCsvMaxRowBytes = 64u << 20;
 
+// What the reader adds to the column flags of a row, beyond the writer's CSV_FLAG_*.
+constexpr int64_t kCsvFlagEscaped = 1 << 16;  // bytes of a text that meant nothing in its encoding stand as \xNN
+constexpr int64_t kCsvFlagCut = 1 << 17;      // a text was cut at this reader's limit
+
 using CsvColumnSet = std::bitset<CSV_COLUMN_COUNT>;
 
 struct CsvText {
@@ -46,6 +50,9 @@ struct CsvWindow {
   uint32_t rows;
   CsvWindowColumn columns[CSV_COLUMN_COUNT];  // by CSV_COL_<name>
   const uint64_t *row_at;                     // where each row begins in its file, bytes
+  // The rows as they stand in the piece: `used` bytes, of `readable` that may be read. Most texts point in here.
+  const uint8_t *bytes;
+  size_t used, readable;
 };
 
 struct CsvReadOptions {
@@ -60,8 +67,9 @@ struct CsvCounts {
   uint64_t rows = 0;
   uint64_t bad_text = 0;    // values with bytes that had to be escaped as \xNN
   uint64_t cut_values = 0;  // values cut at the limits
-  uint64_t bad_rows = 0;
-  CodecError first_bad;     // the first of them
+  uint64_t bad_rows = 0;    // skipped
+  CodecError first_bad;     // the first of them, and where in its file the fault lies
+  uint64_t first_bad_at = 0;
 };
 
 class CsvReader {
@@ -80,6 +88,12 @@ class CsvReader {
   // The next whole rows, at most max_rows and at most kCsvWindowRows; window->rows 0: there are none left in the piece.
   // False: a bad row, error says which; the rows before it were handed out by earlier calls.
   bool next(uint32_t max_rows, CsvWindow *window, CodecError *error);
+
+  // Takes back the last `rows` rows of the last window: the next call of next() begins with them.
+  void give_back(uint32_t rows);
+
+  // Where in the file the fault lies that open() or next() answered false for, bytes.
+  uint64_t bad_at() const;
 
   // Bytes of the piece read so far: header, rows handed out, bad rows skipped.
   size_t used_bytes() const;

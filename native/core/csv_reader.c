@@ -1,0 +1,406 @@
+/*
+ * CSV of trace files; see csv_reader.h.
+ *
+ * Rows are found 64 bytes at a time: bit masks of quotes, separators and line ends, and the quotes' running parity says
+ * which separators count. Whatever is not as it should be (a stray quote, a row of another number of fields) is left to the
+ * loop that goes byte by byte, which alone says what is wrong.
+ */
+#include "csv_reader.h"
+
+#include <string.h>
+
+#if defined(__SSE4_1__)
+#include <smmintrin.h>
+#endif
+
+const char *csvr_fault_text(csvr_fault fault) {
+  switch (fault) {
+    case CSVR_QUOTE_INSIDE:
+      return "a quote inside a field that is not quoted";
+    case CSVR_BEHIND_QUOTE:
+      return "a closing quote that neither a comma nor the line's end follows";
+    case CSVR_LONE_CR:
+      return "a carriage return outside quotes that no line feed follows";
+    case CSVR_FEW_FIELDS:
+      return "fewer fields than the header";
+    case CSVR_MANY_FIELDS:
+      return "more fields than the header";
+    default:
+      return "nothing";
+  }
+}
+
+/* The end of the field at *at, which is the place of its comma or LF. 0: not within n, or *fault (*at: where). */
+static int field_end(const uint8_t *p, size_t n, size_t *at, csvr_fault *fault, int *doubled, int *crlf) {
+  size_t i = *at;
+  if (i < n && p[i] == '"') {
+    for (i++;;) {
+      const uint8_t *quote = memchr(p + i, '"', n - i);
+      if (quote == NULL) return 0;
+      i = (size_t)(quote - p) + 1;
+      if (i == n) return 0;
+      if (p[i] != '"') break;
+      *doubled = 1;
+      i++;
+    }
+    if (p[i] != ',' && p[i] != '\n' && p[i] != '\r') {
+      *at = i;
+      *fault = CSVR_BEHIND_QUOTE;
+      return 0;
+    }
+  } else {
+    while (i < n && p[i] != ',' && p[i] != '\n' && p[i] != '\r' && p[i] != '"') i++;
+    if (i == n) return 0;
+    if (p[i] == '"') {
+      *at = i;
+      *fault = CSVR_QUOTE_INSIDE;
+      return 0;
+    }
+  }
+  if (p[i] == '\r') {
+    if (++i == n) return 0;
+    if (p[i] != '\n') {
+      *at = i;
+      *fault = CSVR_LONE_CR;
+      return 0;
+    }
+    *crlf = 1;
+  }
+  *at = i;
+  return 1;
+}
+
+/* Goes on from found->rows and found->used, byte by byte. */
+static void scan_on(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  while (found->rows < max_rows) {
+    size_t at = found->used;
+    uint32_t *row = ends + (size_t)found->rows * fields;
+    for (uint32_t field = 1;; field++, at++) {
+      if (!field_end(p, n, &at, &found->fault, &found->doubled, &found->crlf)) {
+        if (found->fault != CSVR_FINE) found->fault_at = at;
+        return;
+      }
+      const int last = p[at] == '\n';
+      if (last != (field == fields)) {
+        found->fault = last ? CSVR_FEW_FIELDS : CSVR_MANY_FIELDS;
+        found->fault_at = at;
+        return;
+      }
+      row[field - 1] = (uint32_t)at;
+      if (last) break;
+    }
+    found->rows++;
+    found->used = at + 1;
+  }
+}
+
+static size_t begin_scan(size_t n, uint32_t *ends, csvr_found *found) {
+  memset(found, 0, sizeof *found);
+  ends[-1] = UINT32_MAX;
+  return n < CSVR_MAX_BYTES ? n : CSVR_MAX_BYTES;
+}
+
+void csvr_scan_bytes(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  n = begin_scan(n, ends, found);
+  scan_on(p, n, fields, max_rows, ends, found);
+  found->plain = 1;
+  for (size_t i = 0; i < found->used; i++)
+    if (p[i] == 0 || p[i] > 0x7f) found->plain = 0;
+}
+
+#if defined(__SSE4_1__)
+
+/* 64 bytes: a bit for each. */
+typedef struct masks {
+  uint64_t quotes, separators, feeds;
+  int has_return, plain;
+} masks;
+
+static inline masks masks_of(const uint8_t *p) {
+  const __m128i quote = _mm_set1_epi8('"'), comma = _mm_set1_epi8(','), feed = _mm_set1_epi8('\n'),
+                back = _mm_set1_epi8('\r');
+  masks m = {0, 0, 0, 0, 0};
+  __m128i returns = _mm_setzero_si128(), high = returns, low = _mm_set1_epi8(-1);
+  for (int k = 0; k < 4; k++) {
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * k));
+    const __m128i feeds = _mm_cmpeq_epi8(v, feed);
+    m.quotes |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, quote)) << (16 * k);
+    m.feeds |= (uint64_t)(uint32_t)_mm_movemask_epi8(feeds) << (16 * k);
+    m.separators |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, comma), feeds)) << (16 * k);
+    returns = _mm_or_si128(returns, _mm_cmpeq_epi8(v, back));
+    high = _mm_or_si128(high, v);
+    low = _mm_min_epu8(low, v);
+  }
+  m.has_return = _mm_movemask_epi8(returns) != 0;
+  m.plain = _mm_movemask_epi8(_mm_or_si128(high, _mm_cmpeq_epi8(low, _mm_setzero_si128()))) == 0;
+  return m;
+}
+
+static uint64_t returns_of(const uint8_t *p) {
+  const __m128i back = _mm_set1_epi8('\r');
+  uint64_t mask = 0;
+  for (int k = 0; k < 4; k++) {
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * k));
+    mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, back)) << (16 * k);
+  }
+  return mask;
+}
+
+/* Bit i of the answer: the parity of bits 0 .. i. */
+static inline uint64_t running_parity(uint64_t v) {
+  v ^= v << 1;
+  v ^= v << 2;
+  v ^= v << 4;
+  v ^= v << 8;
+  v ^= v << 16;
+  v ^= v << 32;
+  return v;
+}
+
+/* The places of the set bits of a byte, a byte for each, from the lowest one on. */
+static const uint64_t bit_places[256] = {
+    0x0, 0x0, 0x1, 0x100, 0x2, 0x200, 0x201, 0x20100, 0x3, 0x300, 0x301, 0x30100, 0x302, 0x30200, 0x30201, 0x3020100,
+    0x4, 0x400, 0x401, 0x40100, 0x402, 0x40200, 0x40201, 0x4020100, 0x403, 0x40300, 0x40301, 0x4030100, 0x40302,
+    0x4030200, 0x4030201, 0x403020100, 0x5, 0x500, 0x501, 0x50100, 0x502, 0x50200, 0x50201, 0x5020100, 0x503, 0x50300,
+    0x50301, 0x5030100, 0x50302, 0x5030200, 0x5030201, 0x503020100, 0x504, 0x50400, 0x50401, 0x5040100, 0x50402,
+    0x5040200, 0x5040201, 0x504020100, 0x50403, 0x5040300, 0x5040301, 0x504030100, 0x5040302, 0x504030200,
+    0x504030201, 0x50403020100, 0x6, 0x600, 0x601, 0x60100, 0x602, 0x60200, 0x60201, 0x6020100, 0x603, 0x60300,
+    0x60301, 0x6030100, 0x60302, 0x6030200, 0x6030201, 0x603020100, 0x604, 0x60400, 0x60401, 0x6040100, 0x60402,
+    0x6040200, 0x6040201, 0x604020100, 0x60403, 0x6040300, 0x6040301, 0x604030100, 0x6040302, 0x604030200,
+    0x604030201, 0x60403020100, 0x605, 0x60500, 0x60501, 0x6050100, 0x60502, 0x6050200, 0x6050201, 0x605020100,
+    0x60503, 0x6050300, 0x6050301, 0x605030100, 0x6050302, 0x605030200, 0x605030201, 0x60503020100, 0x60504,
+    0x6050400, 0x6050401, 0x605040100, 0x6050402, 0x605040200, 0x605040201, 0x60504020100, 0x6050403, 0x605040300,
+    0x605040301, 0x60504030100, 0x605040302, 0x60504030200, 0x60504030201, 0x6050403020100, 0x7, 0x700, 0x701,
+    0x70100, 0x702, 0x70200, 0x70201, 0x7020100, 0x703, 0x70300, 0x70301, 0x7030100, 0x70302, 0x7030200, 0x7030201,
+    0x703020100, 0x704, 0x70400, 0x70401, 0x7040100, 0x70402, 0x7040200, 0x7040201, 0x704020100, 0x70403, 0x7040300,
+    0x7040301, 0x704030100, 0x7040302, 0x704030200, 0x704030201, 0x70403020100, 0x705, 0x70500, 0x70501, 0x7050100,
+    0x70502, 0x7050200, 0x7050201, 0x705020100, 0x70503, 0x7050300, 0x7050301, 0x705030100, 0x7050302, 0x705030200,
+    0x705030201, 0x70503020100, 0x70504, 0x7050400, 0x7050401, 0x705040100, 0x7050402, 0x705040200, 0x705040201,
+    0x70504020100, 0x7050403, 0x705040300, 0x705040301, 0x70504030100, 0x705040302, 0x70504030200, 0x70504030201,
+    0x7050403020100, 0x706, 0x70600, 0x70601, 0x7060100, 0x70602, 0x7060200, 0x7060201, 0x706020100, 0x70603,
+    0x7060300, 0x7060301, 0x706030100, 0x7060302, 0x706030200, 0x706030201, 0x70603020100, 0x70604, 0x7060400,
+    0x7060401, 0x706040100, 0x7060402, 0x706040200, 0x706040201, 0x70604020100, 0x7060403, 0x706040300, 0x706040301,
+    0x70604030100, 0x706040302, 0x70604030200, 0x70604030201, 0x7060403020100, 0x70605, 0x7060500, 0x7060501,
+    0x706050100, 0x7060502, 0x706050200, 0x706050201, 0x70605020100, 0x7060503, 0x706050300, 0x706050301,
+    0x70605030100, 0x706050302, 0x70605030200, 0x70605030201, 0x7060503020100, 0x7060504, 0x706050400, 0x706050401,
+    0x70605040100, 0x706050402, 0x70605040200, 0x70605040201, 0x7060504020100, 0x706050403, 0x70605040300,
+    0x70605040301, 0x7060504030100, 0x70605040302, 0x7060504030200, 0x7060504030201, 0x706050403020100,
+};
+
+/*
+ * Writes base + the place of each set bit, and up to eight words behind them that mean nothing. Eight bits at a time without
+ * a branch: how many separators 64 bytes hold cannot be guessed, and a wrong guess costs as much as all of this.
+ */
+static inline void put_places(uint64_t bits, uint32_t base, uint32_t *to) {
+  __m128i add = _mm_set1_epi32((int)base);
+  for (int k = 0; k < 8; k++, bits >>= 8) {
+    const __m128i places = _mm_cvtsi64_si128((int64_t)bit_places[bits & 0xff]);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(add, _mm_cvtepu8_epi32(places)));
+    _mm_storeu_si128((__m128i *)(void *)(to + 4), _mm_add_epi32(add, _mm_cvtepu8_epi32(_mm_srli_si128(places, 4))));
+    to += __builtin_popcountll(bits & 0xff);
+    add = _mm_add_epi32(add, _mm_set1_epi32(8));
+  }
+}
+
+void csvr_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  n = begin_scan(n, ends, found);
+  /* Of the block before: all ones inside quotes; 1: its last byte was a separator (or the row begins), a closing quote,
+   * a CR outside quotes. */
+  uint64_t inside_before = 0, separator_before = 1, close_before = 0, return_before = 0;
+  uint64_t doubled = 0;
+  int plain = 1, crlf = 0;
+  size_t count = 0; /* separators written */
+  size_t wanted = fields; /* and what there should be of them at the next line's end */
+  uint8_t tail[64];
+  for (size_t at = 0; at < n && found->rows < max_rows; at += 64) {
+    const uint8_t *block = p + at;
+    uint64_t valid = ~0ull;
+    if (n - at < 64) {
+      memset(tail, ' ', sizeof tail);
+      memcpy(tail, block, n - at);
+      block = tail;
+      valid = (1ull << (n - at)) - 1;
+    }
+    const masks m = masks_of(block);
+    plain &= m.plain;
+    uint64_t separators = m.separators, feeds = m.feeds, bad = 0;
+    if ((m.quotes | inside_before | close_before) != 0) {
+      const uint64_t inside = running_parity(m.quotes) ^ inside_before;
+      const uint64_t opens = m.quotes & inside, closes = m.quotes & ~inside;
+      separators &= ~inside;
+      feeds &= ~inside;
+      const uint64_t behind_close = closes << 1 | close_before;
+      const uint64_t returns = m.has_return ? returns_of(block) & ~inside : 0;
+      bad = (opens & ~(separators << 1 | separator_before | behind_close)) |
+            (behind_close & ~(separators | m.quotes | returns)) | ((returns << 1 | return_before) & ~feeds);
+      doubled |= opens & behind_close;
+      crlf |= returns != 0;
+      inside_before = (uint64_t)((int64_t)inside >> 63);
+      close_before = closes >> 63;
+      return_before = returns >> 63;
+    } else if (m.has_return || return_before != 0) {
+      const uint64_t returns = m.has_return ? returns_of(block) : 0;
+      bad = (returns << 1 | return_before) & ~feeds;
+      crlf |= returns != 0;
+      return_before = returns >> 63;
+    }
+    separator_before = separators >> 63;
+    if ((bad & valid) != 0) break;
+
+    const uint32_t here = (uint32_t)__builtin_popcountll(separators);
+    put_places(separators, (uint32_t)at, ends + count);
+    int sound = 1;
+    while (feeds != 0) {
+      const uint64_t feed = feeds & (0 - feeds);
+      if (count + (size_t)__builtin_popcountll(separators & (feed - 1)) + 1 != wanted) {
+        sound = 0;
+        break;
+      }
+      wanted += fields;
+      found->used = at + (size_t)__builtin_ctzll(feed) + 1;
+      if (++found->rows == max_rows) break;
+      feeds ^= feed;
+    }
+    count += here;
+    if (!sound || (count > wanted && found->rows < max_rows)) break;
+  }
+  found->doubled = doubled != 0;
+  found->crlf = crlf;
+  found->plain = plain;
+  if (found->rows == max_rows) return;
+  /* The row behind: not whole, or not sound. What it has of other than plain bytes is not known here. */
+  const uint32_t rows = found->rows;
+  scan_on(p, n, fields, max_rows, ends, found);
+  if (found->rows != rows) found->plain = 0;
+}
+
+#else
+
+void csvr_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  csvr_scan_bytes(p, n, fields, max_rows, ends, found);
+}
+
+#endif
+
+int csvr_field_end(const uint8_t *p, size_t n, size_t *at, csvr_fault *fault) {
+  int doubled = 0, crlf = 0;
+  *fault = CSVR_FINE;
+  return field_end(p, n, at, fault, &doubled, &crlf);
+}
+
+size_t csvr_row_end(const uint8_t *p, size_t n, csvr_fault *fault, size_t *fault_at) {
+  size_t at = 0;
+  while (csvr_field_end(p, n, &at, fault)) {
+    if (p[at] == '\n') return at + 1;
+    at++;
+  }
+  *fault_at = at;
+  return 0;
+}
+
+int csvr_number(const uint8_t *p, size_t n, int64_t *value) {
+  *value = 0;
+  if (n >= 2 && p[0] == '"' && p[n - 1] == '"') {
+    p++;
+    n -= 2;
+  }
+  if (n == 0) return 0;
+  const int negative = p[0] == '-';
+  size_t i = (size_t)negative;
+  if (n == i || n - i > 19) return -1;
+  uint64_t sum = 0;
+  for (; i < n; i++) {
+    const uint32_t digit = (uint32_t)p[i] - '0';
+    if (digit > 9) return -1;
+    sum = sum * 10 + digit;
+  }
+  if (sum > (uint64_t)INT64_MAX + (uint64_t)negative) return -1;
+  *value = (int64_t)(negative ? 0 - sum : sum);
+  return 1;
+}
+
+/* Field i of a column by csvr_number; 1 when it is none or empty. */
+static inline int number_at(const uint8_t *p, uint32_t begin, uint32_t end, uint32_t i, int64_t *values, uint64_t *nulls,
+                            uint64_t *bad) {
+  const int known = csvr_number(p + begin, end - begin, &values[i]);
+  if (known > 0) return 0;
+  (known == 0 ? nulls : bad)[i >> 6] |= 1ull << (i & 63);
+  return 1;
+}
+
+int csvr_numbers_single(const uint8_t *p, const uint32_t *begins, const uint32_t *ends, uint32_t step, uint32_t rows,
+                        int64_t *values, uint64_t *nulls, uint64_t *bad) {
+  int marked = 0;
+  for (uint32_t i = 0; i < rows; i++, begins += step, ends += step)
+    marked |= number_at(p, *begins + 1, *ends, i, values, nulls, bad);
+  return marked;
+}
+
+#if defined(__SSE4_1__)
+
+/* The number of the 1 to 16 digits that end at p; -1 when they are not all digits. */
+static inline int64_t sixteen_digits(const uint8_t *p, uint32_t digits) {
+  static const uint8_t keep[32] __attribute__((aligned(32))) = {0,    0,    0,    0,    0,    0,    0,    0,
+                                                                0,    0,    0,    0,    0,    0,    0,    0,
+                                                                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                                                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+  const __m128i tens = _mm_set1_epi16(0x010a), hundreds = _mm_set1_epi32(0x00010064),
+                myriads = _mm_set1_epi32(0x00012710), nine = _mm_set1_epi8(9);
+  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p - 16));
+  v = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+  v = _mm_and_si128(v, _mm_loadu_si128((const __m128i *)(const void *)(keep + digits)));
+  if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, nine), v)) != 0xffff) return -1;
+  v = _mm_maddubs_epi16(v, tens);
+  v = _mm_madd_epi16(v, hundreds);
+  v = _mm_packus_epi32(v, v);
+  v = _mm_madd_epi16(v, myriads);
+  const uint64_t both = (uint64_t)_mm_cvtsi128_si64(v);
+  return (int64_t)((both & 0xffffffffu) * 100000000u + (both >> 32));
+}
+
+int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const uint32_t *ends, uint32_t step,
+                 uint32_t rows, int64_t *values, uint64_t *nulls, uint64_t *bad) {
+  /* Sixteen bytes are read in front of a field's end. */
+  const uint32_t least = before >= 16 ? 0 : 16 - (uint32_t)before;
+  int marked = 0;
+  for (uint32_t i = 0; i < rows; i++, begins += step, ends += step) {
+    const uint32_t begin = *begins + 1, end = *ends, size = end - begin;
+    if (size == 0) {
+      values[i] = 0;
+      nulls[i >> 6] |= 1ull << (i & 63);
+      marked = 1;
+      continue;
+    }
+    if (size <= 16 && end >= least) {
+      values[i] = sixteen_digits(p + end, size);
+      if (values[i] >= 0) continue;
+    }
+    marked |= number_at(p, begin, end, i, values, nulls, bad);
+  }
+  return marked;
+}
+
+#else
+
+int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const uint32_t *ends, uint32_t step,
+                 uint32_t rows, int64_t *values, uint64_t *nulls, uint64_t *bad) {
+  (void)before;
+  return csvr_numbers_single(p, begins, ends, step, rows, values, nulls, bad);
+}
+
+#endif
+
+size_t csvr_unquote(const uint8_t *p, size_t n, uint8_t *out) {
+  size_t size = 0;
+  while (n != 0) {
+    const uint8_t *quote = memchr(p, '"', n);
+    const size_t run = quote == NULL ? n : (size_t)(quote - p) + 1;
+    memcpy(out + size, p, run);
+    size += run;
+    /* The second of two quotes; a single one cannot stand inside a field that csvr_scan found. */
+    const size_t skip = quote != NULL && run < n && p[run] == '"' ? run + 1 : run;
+    p += skip;
+    n -= skip;
+  }
+  return size;
+}

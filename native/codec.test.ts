@@ -16,6 +16,7 @@ import {
   crc32c,
   encodeBatch,
   pgcopyToBlock,
+  releaseStream,
   verifyBatches,
 } from './codec.js';
 import { allColumns, type Field, int, meta, random, randomRows, rowsOf, stream } from './model.js';
@@ -89,18 +90,23 @@ describe('PGCOPY and blocks', () => {
     expect(bare).toEqual(Buffer.from([0, 1, 0, 0, 0, 1, 98]));
   });
 
-  it('writes into memory given for it, or takes its own when that is too small', async () => {
-    const block = await toBlock(allColumns, randomRows(allColumns, 300, 0.1, random(3)));
-    const plain = await blocksToPgcopy([block], { columns: allColumns, prefix: [] });
-    const large = Buffer.alloc(plain.length + 32, 0xee);
-    const into = await blocksToPgcopy([block], { columns: allColumns, prefix: [], into: large });
-    expect(into.equals(plain)).toBe(true);
-    expect(into.buffer).toBe(large.buffer);
-    const small = Buffer.alloc(plain.length, 0xee);
-    expect(
-      (await blocksToPgcopy([block], { columns: allColumns, prefix: [], into: small })).equals(plain),
-    ).toBe(true);
-    expect(small.every((byte) => byte === 0xee)).toBe(true);
+  it('gives the memory of a stream back, and of nothing else', async () => {
+    const block = await toBlock(allColumns, randomRows(allColumns, 3000, 0.1, random(3)));
+    const made = await blocksToPgcopy([block], { columns: allColumns, prefix: [] });
+    const plain = Buffer.from(made);
+    const view = made.subarray(19);
+    expect(await codeOf(() => releaseStream(view))).toBe('codec_argument');
+    expect(await codeOf(() => releaseStream(block))).toBe('codec_argument');
+    expect(await codeOf(() => releaseStream(Buffer.from('shared with others')))).toBe('codec_argument');
+    releaseStream(made);
+    expect([made.length, view.length]).toEqual([0, 0]);
+    // The memory goes round: no stream is in the way of another one.
+    const streams = [];
+    for (let i = 0; i < 3; i++) {
+      streams.push(await blocksToPgcopy([block], { columns: allColumns, prefix: [] }));
+      releaseStream(await blocksToPgcopy([block], { columns: allColumns, prefix: [] }));
+    }
+    expect(streams.every((stream) => stream.equals(plain))).toBe(true);
   });
 
   it('repairs text, cuts it between characters, and counts both', async () => {

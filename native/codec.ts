@@ -84,11 +84,6 @@ export interface EncodeOptions {
   tombstones?: 'include' | 'skip';
   header?: boolean;
   trailer?: boolean;
-  /**
-   * Memory to use again: when the stream (and 32 bytes more) fits, it is written there and a view of it is returned.
-   * The first touch of fresh memory costs more than the conversion. The caller is done with what was there before.
-   */
-  into?: Buffer;
 }
 
 export interface BatchEnvelope {
@@ -126,15 +121,13 @@ interface RawBlocks {
   found: (Shape | CodecFault)[];
 }
 
-interface RawBatch extends RawBlocks {
-  agentId: number;
-  boot: Buffer;
-  seq: bigint;
-  createdAtUs: bigint;
-  crc: number;
-  error?: CodecFault;
+/** Batches: five numbers each, and the boot or what is wrong with the envelope; their blocks one behind another. */
+interface RawBatches extends RawBlocks {
+  heads: BigInt64Array;
+  boots: (string | CodecFault)[];
 }
 
+const wordsPerBatch = 5;
 const wordsPerBlock = 9;
 const kinds: readonly BlockKind[] = ['full', 'delta', 'append'];
 
@@ -179,7 +172,7 @@ interface Addon {
     pieces: readonly Buffer[],
     limits?: BlockLimits,
   ): BlockResult;
-  blocksToPgcopy(blocks: readonly Buffer[], options: EncodeOptions): Promise<Buffer | number>;
+  blocksToPgcopy(blocks: readonly Buffer[], options: EncodeOptions): Promise<Buffer>;
   encodeBatch(
     agentId: number,
     boot: Buffer,
@@ -187,8 +180,9 @@ interface Addon {
     createdAtUs: bigint,
     blocks: readonly Buffer[],
   ): Buffer;
-  verifyBatches(batches: readonly Buffer[]): Promise<RawBatch[]>;
+  verifyBatches(batches: readonly Buffer[]): Promise<RawBatches>;
   blockInfo(block: Buffer): RawBlocks;
+  releaseStream(stream: Buffer): void;
   crc32c(data: Buffer, seed: number): number;
   DeltaState: new (columns: readonly ColumnSpec[], keyColumns: readonly number[]) => RawDelta;
 }
@@ -252,10 +246,7 @@ export function pgcopyToBlock(
  * again (nothing is read out of bounds), their values are not: they come from verifyBatches.
  */
 export function blocksToPgcopy(blocks: readonly Buffer[], options: EncodeOptions): Promise<Buffer> {
-  return callAsync(async () => {
-    const made = await addon.blocksToPgcopy(blocks, options);
-    return typeof made === 'number' ? (options.into ?? Buffer.alloc(0)).subarray(0, made) : made;
-  });
+  return callAsync(() => addon.blocksToPgcopy(blocks, options));
 }
 
 /** Envelope, checksum and blocks as the bytes of one batch. Throws codec_limit above 4 MiB. */
@@ -270,26 +261,32 @@ export function encodeBatch(envelope: BatchEnvelope, blocks: readonly Buffer[]):
  * A bad envelope sets `error`; a bad block sets its own, the others stay usable. Never throws for what is in a batch.
  */
 export async function verifyBatches(batches: readonly Buffer[]): Promise<BatchInfo[]> {
-  const found = await callAsync(() => addon.verifyBatches(batches));
-  return found.map((raw, i) => {
-    if (raw.error) return { error: raw.error, blocks: [] };
+  const raw = await callAsync(() => addon.verifyBatches(batches));
+  const heads = halvesOf(raw.heads);
+  const words = halvesOf(raw.words);
+  let block = 0;
+  return raw.boots.map((boot, i) => {
+    if (typeof boot !== 'string') return { error: boot, blocks: [] };
     const batch = batches[i]!;
-    const halves = halvesOf(raw.words);
+    const head = i * wordsPerBatch;
+    const blocks: BatchInfo['blocks'] = [];
+    for (let left = heads[2 * head + 8]!; left > 0; left -= 1, block += 1) {
+      const offset = words[2 * block * wordsPerBlock]!;
+      const bytes = batch.subarray(offset, offset + words[2 * block * wordsPerBlock + 2]!);
+      const found = raw.found[block]!;
+      blocks.push(
+        'code' in found ? { bytes, error: found } : { bytes, info: infoAt(raw.words, words, block, found) },
+      );
+    }
     return {
       envelope: {
-        agentId: raw.agentId,
-        boot: uuidText(raw.boot),
-        seq: raw.seq,
-        createdAtUs: raw.createdAtUs,
+        agentId: heads[2 * head]!,
+        boot,
+        seq: raw.heads[head + 1]!,
+        createdAtUs: raw.heads[head + 2]!,
       },
-      crc: raw.crc,
-      blocks: raw.found.map((found, k) => {
-        const offset = halves[2 * k * wordsPerBlock]!;
-        const bytes = batch.subarray(offset, offset + halves[2 * k * wordsPerBlock + 2]!);
-        return 'code' in found
-          ? { bytes, error: found }
-          : { bytes, info: infoAt(raw.words, halves, k, found) };
-      }),
+      crc: heads[2 * head + 6]!,
+      blocks,
     };
   });
 }
@@ -298,6 +295,15 @@ export async function verifyBatches(batches: readonly Buffer[]): Promise<BatchIn
 export function blockInfo(block: Buffer): BlockInfo {
   const { words, found } = call(() => addon.blockInfo(block));
   return infoAt(words, halvesOf(words), 0, found[0] as Shape);
+}
+
+/**
+ * Gives the memory of a stream (blocksToPgcopy, copyOutRaw, copyOutAligned) back at once instead of when the
+ * collector comes by: for streams of megabytes the first touch of fresh memory is dearer than the work on it. The Buffer
+ * and all views of it are empty afterwards. Throws codec_argument for any other Buffer.
+ */
+export function releaseStream(stream: Buffer): void {
+  call(() => addon.releaseStream(stream));
 }
 
 /** CRC-32C; seed continues an earlier one. */
@@ -337,9 +343,4 @@ function uuidBytes(text: string): Buffer {
   if (!uuidForm.test(text))
     throw new PemError('codec_argument', 'boot must be the text of a uuid', 'refused');
   return Buffer.from(text.replaceAll('-', ''), 'hex');
-}
-
-function uuidText(bytes: Buffer): string {
-  const hex = bytes.toString('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }

@@ -19,6 +19,7 @@ export {
   encodeBatch,
   type PrefixColumn,
   pgcopyToBlock,
+  releaseStream,
   verifyBatches,
 } from './codec.js';
 export {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { serverUser, startCluster } from '../bench/rig/cluster.js';
 import { codeOf, sessions } from '../bench/rig/sessions.js';
-import { type BlockMeta, blockInfo, blocksToPgcopy } from './codec.js';
+import { type BlockMeta, blockInfo, blocksToPgcopy, releaseStream } from './codec.js';
 import { connect, type PgConn, PgError } from './pgconn.js';
 
 const rig = sessions();
@@ -133,6 +133,26 @@ test('a million rows in and out, byte for byte', async () => {
   );
   const again = await conn.copyOutRaw('copy million to stdout (format binary)');
   expect(again.equals(raw)).toBe(true);
+});
+
+test('a COPY with its rows set apart: the asked byte of each row is aligned, and nothing else is changed', async () => {
+  const conn = await rig.open();
+  const sql = `copy (select g::int8, repeat('x', g % 13) from generate_series(1, 5000) g) to stdout (format binary)`;
+  const plain = await conn.copyOutRaw(sql);
+  for (const expectedBytes of [0, 1 << 20]) {
+    const { data, starts } = await conn.copyOutAligned(sql, 18, { expectedBytes });
+    expect(starts).toHaveLength(5001);
+    expect(starts.every((start) => (start + 18) % 8 === 0)).toBe(true);
+    const pieces = [data.subarray((starts[0] as number) - 19, starts[0])];
+    for (const [row, start] of starts.entries()) {
+      pieces.push(data.subarray(start, row < 5000 ? start + 18 + ((row + 1) % 13) : start + 2));
+    }
+    expect(Buffer.concat(pieces).equals(plain)).toBe(true);
+    releaseStream(data);
+  }
+  const none = await conn.copyOutAligned('copy (select 1 where false) to stdout (format binary)', 4);
+  expect([...none.starts]).toHaveLength(1);
+  await expect(conn.copyOutAligned(sql, -1)).rejects.toMatchObject({ code: 'wrong_call' });
 });
 
 test('COPY goes into a block that gives the same rows back', async () => {

@@ -9,24 +9,34 @@
  * - to block: PGCOPY streams of 25,000 rows, one at a time (parsing, UTF-8, ranges); beside it streams of 1,000
  *   rows, which measures the way to another thread and back as well.
  * - to PGCOPY: five batches of five blocks are verified down to each value (checksum too), then their blocks are made
- *   one stream of 25,000 rows in a buffer used again and again; then the next five.
+ *   one stream of 25,000 rows, whose memory is given back at once as the ingester does; then the next five.
+ * The peers run in a process of their own: their objects would be marked by the native side's collector, on its account.
+ *
  * - JSON road: row objects as `pg` gives them -> JSON -> parse -> COPY text. It starts with parsed rows: in its favour.
  * - npm builder: the same columns through the generated element-wise code.
  */
 
-import { Builder } from 'flatbuffers';
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import {
-  type BlockMeta,
   blocksToPgcopy,
-  type ColumnSpec,
   encodeBatch,
   pgcopyToBlock,
+  releaseStream,
   verifyBatches,
 } from '../../native/index.js';
-import { Block } from '../../src/wire/gen/pem/wire/block.js';
-import { BlockKind } from '../../src/wire/gen/pem/wire/block-kind.js';
-import { Column } from '../../src/wire/gen/pem/wire/column.js';
-import { ColumnType } from '../../src/wire/gen/pem/wire/column-type.js';
+import type { PeerAnswer, PeerOrder } from '../load/transcode_peers.js';
+import {
+  columns,
+  counter,
+  gauge,
+  label,
+  meta,
+  now,
+  rowsPerBlock,
+  since,
+  startUs,
+} from '../load/transcode_rows.js';
 import { median } from '../report.js';
 
 export interface Bar {
@@ -41,7 +51,6 @@ export interface BenchOptions {
   progress: (line: string) => void;
 }
 
-const rowsPerBlock = 1000;
 const blocksPerBatch = 5;
 /** What an ingester merges into one COPY here: 25,000 rows. */
 const batchesPerStream = 5;
@@ -50,29 +59,6 @@ const rounds = 10;
 /** Until memory goes round: blocks are Buffers, and their memory is used again once the collector has run. */
 const warmUpRounds = 40;
 const epochUs = 946684800000000n;
-const startUs = 1_790_000_000_000_000n;
-
-const columns: readonly ColumnSpec[] = [
-  { name: 'at', type: 'timestamptz' },
-  { name: 'id', type: 'int4' },
-  { name: 'oid8', type: 'int8' },
-  { name: 'label', type: 'text' },
-  ...Array.from({ length: 4 }, (_, i): ColumnSpec => ({ name: `count${i}`, type: 'int8' })),
-  ...Array.from({ length: 4 }, (_, i): ColumnSpec => ({ name: `gauge${i}`, type: 'float8' })),
-];
-
-const meta: BlockMeta = {
-  target: 7n,
-  probe: 'bench_transcode',
-  probeVersion: 1,
-  kind: 'full',
-  recordedAtUs: startUs,
-  intervalUs: 1_000_000n,
-};
-
-const label = (row: number) => `pg_stat_table_${String(row).padStart(6, '0')}`;
-const counter = (row: number, i: number) => row * 7919 + i * 1_000_003;
-const gauge = (row: number, i: number) => (row % 1000) / 7 + i;
 
 /** Of a row in PGCOPY. */
 const rowBytes = 2 + 12 * 4 + 8 + 4 + 8 + 20 + 8 * 8;
@@ -101,86 +87,6 @@ function makeStream(first: number, count: number): Buffer {
   return out;
 }
 
-/** The same rows as `pg` hands them over: int8 as text, timestamptz as Date. */
-function makeObjects(count: number): Record<string, unknown>[] {
-  return Array.from({ length: count }, (_, row) => ({
-    at: new Date(Number(startUs / 1000n) + row / 1000),
-    id: row,
-    oid8: String(BigInt(row) << 16n),
-    label: label(row),
-    ...Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`count${i}`, String(counter(row, i))])),
-    ...Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`gauge${i}`, gauge(row, i)])),
-  }));
-}
-
-const special = /[\\\t\n\r]/g;
-const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
-
-/** A batch of row objects by the JSON road; answers the bytes made, so that nothing is left out. */
-function jsonRoad(objects: readonly Record<string, unknown>[]): number {
-  const rows = JSON.parse(JSON.stringify(objects)) as Record<string, unknown>[];
-  let text = '';
-  for (const row of rows) {
-    let line = '';
-    for (const { name } of columns) {
-      const value = row[name];
-      const shown = value === null || value === undefined ? '\\N' : String(value);
-      line +=
-        (line === '' ? '' : '\t') +
-        (special.test(shown) ? shown.replace(special, (c) => escapes[c]!) : shown);
-      special.lastIndex = 0;
-    }
-    text += `${line}\n`;
-  }
-  return Buffer.from(text).length;
-}
-
-/** A block through the npm builder's generated, element-wise functions. */
-function npmBuilder(objects: readonly Record<string, unknown>[]): number {
-  const builder = new Builder(1024);
-  const encoder = new TextEncoder();
-  const made = columns.map(({ name, type }) => {
-    const nameAt = builder.createString(name);
-    if (type === 'text') {
-      const texts = objects.map((row) => encoder.encode(String(row[name])));
-      const offsets = [0];
-      for (const text of texts) offsets.push(offsets.at(-1)! + text.length);
-      const bytesAt = Column.createBytesVector(builder, Buffer.concat(texts));
-      const offsetsAt = Column.createOffsetsVector(builder, new Uint32Array(offsets));
-      Column.startColumn(builder);
-      Column.addName(builder, nameAt);
-      Column.addType(builder, ColumnType.Text);
-      Column.addOffsets(builder, offsetsAt);
-      Column.addBytes(builder, bytesAt);
-      return Column.endColumn(builder);
-    }
-    const width = type === 'int4' ? 4 : 8;
-    builder.startVector(1, objects.length * width, 8);
-    for (let i = objects.length - 1; i >= 0; i--) {
-      const value = objects[i]![name];
-      if (type === 'int4') builder.addInt32(value as number);
-      else if (type === 'float8') builder.addFloat64(value as number);
-      else
-        builder.addInt64(value instanceof Date ? BigInt(value.getTime()) * 1000n : BigInt(value as string));
-    }
-    const fixedAt = builder.endVector();
-    Column.startColumn(builder);
-    Column.addName(builder, nameAt);
-    Column.addType(builder, type === 'int4' ? ColumnType.Int4 : ColumnType.Int8);
-    Column.addFixed(builder, fixedAt);
-    return Column.endColumn(builder);
-  });
-  const list = Block.createColumnsVector(builder, made);
-  const probe = builder.createString(meta.probe);
-  Block.startBlock(builder);
-  Block.addProbe(builder, probe);
-  Block.addKind(builder, BlockKind.Full);
-  Block.addRows(builder, objects.length);
-  Block.addColumns(builder, list);
-  builder.finish(Block.endBlock(builder), 'PEMK');
-  return builder.asUint8Array().length;
-}
-
 /** The stream's rows are those that the whole stream has from `firstRow` on. */
 function proveSame(stream: Buffer, whole: Buffer, firstRow: number): void {
   const from = 19 + firstRow * rowBytes;
@@ -188,21 +94,32 @@ function proveSame(stream: Buffer, whole: Buffer, firstRow: number): void {
   if (!body.equals(whole.subarray(from, from + body.length))) throw new Error('the round trip changed rows');
 }
 
+/** The batches one behind another in a stream's memory, each at a multiple of 8: as a read of the inbox gives them. */
+async function asRead(batches: readonly Buffer[], blocks: readonly Buffer[]): Promise<Buffer[]> {
+  const memory = await blocksToPgcopy(blocks, { columns, prefix: [] });
+  let at = 0;
+  return batches.map((batch) => {
+    const place = memory.subarray(at, at + batch.length);
+    if (batch.copy(place) !== batch.length) throw new Error('the batches are longer than their stream');
+    at += Math.ceil((batch.length + 38) / 8) * 8;
+    return place;
+  });
+}
+
 const settle = () => new Promise((resolve) => setTimeout(resolve, 50));
 
-interface Moment {
-  wall: bigint;
-  cpu: NodeJS.CpuUsage;
-}
-
-function now(): Moment {
-  return { wall: process.hrtime.bigint(), cpu: process.cpuUsage() };
-}
-
-/** Seconds of the clock, and of the processor in all threads of this process: neither waits nor neighbours count. */
-function since(from: Moment): { wall: number; cpu: number } {
-  const { user, system } = process.cpuUsage(from.cpu);
-  return { wall: Number(process.hrtime.bigint() - from.wall) / 1e9, cpu: (user + system) / 1e6 };
+/** A round of a peer, in its own process. */
+async function ask(child: ChildProcess, order: PeerOrder): Promise<number> {
+  const answer = await new Promise<PeerAnswer>((resolve, reject) => {
+    const ended = (): void => reject(new Error('the peers ended'));
+    child.once('exit', ended);
+    child.once('message', (message: PeerAnswer) => {
+      child.off('exit', ended);
+      resolve(message);
+    });
+    child.send(order);
+  });
+  return answer.cpuSeconds;
 }
 
 /** Runs the benchmark; see the head of this file. */
@@ -218,10 +135,9 @@ export async function run(options: BenchOptions): Promise<{ figures: Record<stri
   const largeStreams = Array.from({ length: rows / largeRows }, (_, i) =>
     makeStream(i * largeRows, largeRows),
   );
-  const objects = makeObjects(jsonRows);
   const blocks: Buffer[] = [];
   for (const stream of streams) blocks.push((await pgcopyToBlock(meta, columns, stream)).block);
-  const batches: Buffer[] = [];
+  const made: Buffer[] = [];
   for (let i = 0; i < blockCount; i += blocksPerBatch) {
     const envelope = {
       agentId: 1,
@@ -229,11 +145,9 @@ export async function run(options: BenchOptions): Promise<{ figures: Record<stri
       seq: BigInt(i + 1),
       createdAtUs: startUs,
     };
-    batches.push(encodeBatch(envelope, blocks.slice(i, i + blocksPerBatch)));
+    made.push(encodeBatch(envelope, blocks.slice(i, i + blocksPerBatch)));
   }
-
-  // As an ingester does: one buffer serves all its streams.
-  const into = Buffer.alloc(wholeStream.length + 64);
+  const batches = await asRead(made, blocks);
 
   const toBlock: number[] = [];
   const toBlockSingle: number[] = [];
@@ -242,6 +156,8 @@ export async function run(options: BenchOptions): Promise<{ figures: Record<stri
   const json: number[] = [];
   const builder: number[] = [];
   const ratios: number[] = [];
+  const child = fork(fileURLToPath(new URL('../load/transcode_peers.js', import.meta.url)));
+  const peer = (name: PeerOrder['peer']): Promise<number> => ask(child, { peer: name, rows: jsonRows });
   const wall = { toBlock: [] as number[], toPgcopy: [] as number[] };
   for (let pair = -1; pair < pairs; pair++) {
     let from = now();
@@ -255,13 +171,8 @@ export async function run(options: BenchOptions): Promise<{ figures: Record<stri
     const inOf = since(from);
     const inSeconds = inOf.cpu / builds;
 
-    from = now();
-    jsonRoad(objects);
-    const jsonSeconds = since(from).cpu;
-
-    from = now();
-    for (let i = 0; i < jsonRows; i += rowsPerBlock) npmBuilder(objects.slice(i, i + rowsPerBlock));
-    const builderSeconds = since(from).cpu;
+    const jsonSeconds = await peer('json');
+    const builderSeconds = await peer('builder');
 
     // Buffers of the parts before are collected now, not on the account of the next.
     await settle();
@@ -276,8 +187,9 @@ export async function run(options: BenchOptions): Promise<{ figures: Record<stri
       const good = checked.flatMap((batch) =>
         batch.blocks.filter((block) => !block.error).map((block) => block.bytes),
       );
-      const out = await blocksToPgcopy(good, { columns, prefix: [], into });
+      const out = await blocksToPgcopy(good, { columns, prefix: [] });
       if (pair < 0) proveSame(out, wholeStream, at * blocksPerBatch * rowsPerBlock);
+      releaseStream(out);
     }
     const outOf = since(from);
     const outSeconds = outOf.cpu / rounds;
@@ -297,6 +209,7 @@ export async function run(options: BenchOptions): Promise<{ figures: Record<stri
         `to PGCOPY ${(toPgcopy.at(-1)! / 1e6).toFixed(1)}, JSON ${(json.at(-1)! / 1e6).toFixed(3)}`,
     );
   }
+  child.disconnect();
   const figures = {
     toBlockByCallsOf1000RowsPerSecond: median(toBlockSingle),
     toBlockRowsPerSecond: median(toBlock),

@@ -272,8 +272,8 @@ bool check_columns(const BlockView &view, size_t block, const std::vector<Column
 
 }  // namespace
 
-bool encode_blocks(const std::vector<BlockView> &blocks, const EncodeRequest &request, uint8_t *into, size_t into_size,
-                   Bytes *out, size_t *size, CodecError *error) {
+bool encode_blocks(const std::vector<BlockView> &blocks, const EncodeRequest &request, Bytes *out, size_t *size,
+                   CodecError *error) {
   const uint32_t fields = static_cast<uint32_t>(request.prefix.size() + request.columns.size() + request.suffix.size());
   if (request.prefix.size() > 32 || request.suffix.size() > 32)
     return error->set("codec_argument", "more than 32 leading or trailing columns");
@@ -291,12 +291,8 @@ bool encode_blocks(const std::vector<BlockView> &blocks, const EncodeRequest &re
     if (total > kMaxStreamBytes) return error->set("codec_limit", "a stream of more than 1 GiB");
   }
   *size = static_cast<size_t>(total);
-  Bytes stream;
-  uint8_t *at = into;
-  if (into_size < *size + kSlack) {
-    stream = Bytes(*size + kSlack);
-    at = stream.data();
-  }
+  Bytes stream(*size + kSlack);
+  uint8_t *at = stream.data();
   if (request.header) {
     pgc_write_header(at);
     at += PGC_HEADER_BYTES;

@@ -26,9 +26,8 @@ struct EncodeRequest {
 // Bytes behind a stream's end that the encoder may write to.
 constexpr size_t kStreamSlack = 32;
 
-// Writes to into[0 .. into_size) when the stream and kStreamSlack fit there (*out stays empty), else to memory of its
-// own; *size is the stream's length in both cases.
-bool encode_blocks(const std::vector<BlockView> &blocks, const EncodeRequest &request, uint8_t *into, size_t into_size,
-                   Bytes *out, size_t *size, CodecError *error);
+// *size is the stream's length; *out has room for kStreamSlack bytes more.
+bool encode_blocks(const std::vector<BlockView> &blocks, const EncodeRequest &request, Bytes *out, size_t *size,
+                   CodecError *error);
 
 }  // namespace pem

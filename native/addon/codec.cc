@@ -215,19 +215,11 @@ Napi::Value BlocksToPgcopy(const Napi::CallbackInfo &info) {
   request->tombstones = !tombstones.IsString() || tombstones.As<Napi::String>().Utf8Value() != "skip";
   request->header = ReadFlag(options, "header", true);
   request->trailer = ReadFlag(options, "trailer", true);
-  Piece into = {nullptr, 0};
-  Napi::Value target = options.Get("into");
-  if (target.IsBuffer()) {
-    into = {target.As<Napi::Buffer<uint8_t>>().Data(), target.As<Napi::Buffer<uint8_t>>().Length()};
-    keep.Set(keep.Length(), target);
-  } else if (!target.IsUndefined()) {
-    return ThrowArgument(env, "into must be a Buffer");
-  }
   auto out = std::make_shared<Bytes>();
   auto size = std::make_shared<size_t>(0);
   return Job::Start(
       env, keep,
-      [blocks, request, into, out, size](CodecError *error) {
+      [blocks, request, out, size](CodecError *error) {
         std::vector<AlignedBlock> aligned;
         std::vector<BlockView> views(blocks.size());
         aligned.reserve(blocks.size());
@@ -237,13 +229,9 @@ Napi::Value BlocksToPgcopy(const Napi::CallbackInfo &info) {
           error->message = "block " + std::to_string(i) + ": " + error->message;
           return false;
         }
-        return encode_blocks(views, *request, const_cast<uint8_t *>(into.data), into.size, out.get(), size.get(), error);
+        return encode_blocks(views, *request, out.get(), size.get(), error);
       },
-      // A number: that many bytes are in `into`.
-      [out, size](Napi::Env e, Napi::Array) -> Napi::Value {
-        if (out->size() == 0) return Napi::Number::New(e, static_cast<double>(*size));
-        return ToBuffer(e, std::move(*out), *size);
-      });
+      [out, size](Napi::Env e, Napi::Array) { return ToStream(e, std::move(*out), *size); });
 }
 
 // (agentId, boot as 16 bytes, seq, createdAtUs, blocks) -> batch
@@ -303,32 +291,60 @@ void Check(const Piece &batch, CheckedBatch *out) {
   }
 }
 
-Napi::Object ToBatchInfo(Napi::Env env, const CheckedBatch &batch, Shapes *shapes) {
-  Napi::Object info = Napi::Object::New(env);
-  if (batch.error) {
-    info.Set("error", ToErrorInfo(env, batch.error));
-    return info;
+// The numbers of a batch, in the order that codec.ts reads them: agent id, seq, created at, checksum, count of blocks.
+constexpr size_t kHeadWords = 5;
+
+// A uuid as PostgreSQL writes it.
+Napi::String UuidText(Napi::Env env, const uint8_t *boot) {
+  static const char digits[] = "0123456789abcdef";
+  char text[36];
+  size_t at = 0;
+  for (size_t i = 0; i < 16; i++) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text[at++] = '-';
+    text[at++] = digits[boot[i] >> 4];
+    text[at++] = digits[boot[i] & 15];
   }
-  info.Set("agentId", batch.envelope.agent_id);
-  info.Set("boot", Napi::Buffer<uint8_t>::Copy(env, batch.envelope.boot, 16));
-  info.Set("seq", Napi::BigInt::New(env, batch.envelope.seq));
-  info.Set("createdAtUs", Napi::BigInt::New(env, batch.envelope.created_at_us));
-  info.Set("crc", batch.crc);
-  Napi::BigInt64Array words = Napi::BigInt64Array::New(env, batch.blocks.size() * kWords, napi_bigint64_array);
-  Napi::Array found = Napi::Array::New(env, batch.blocks.size());
-  if (words.IsEmpty() || words.Data() == nullptr) return info;  // the thread is being ended
-  for (uint32_t i = 0; i < batch.blocks.size(); i++) {
-    const CheckedBlock &block = batch.blocks[i];
-    if (block.error) {
-      int64_t *at = words.Data() + i * kWords;
-      at[0] = static_cast<int64_t>(block.offset);
-      at[1] = static_cast<int64_t>(block.size);
-      found.Set(i, ToErrorInfo(env, block.error));
-    } else {
-      PutWords(block.view, block.offset, words.Data() + i * kWords);
-      found.Set(i, shapes->Get(env, block.view));
+  return Napi::String::New(env, text, at);
+}
+
+// {heads, boots, words, found}: numbers of all batches and of all their blocks in two arrays, because an array for each
+// batch costs more than checking it. A bad envelope's error stands in `boots`, a bad block's in `found`.
+Napi::Value ToBatchInfos(Napi::Env env, const std::vector<CheckedBatch> &batches) {
+  size_t blocks = 0;
+  for (const CheckedBatch &batch : batches) blocks += batch.error ? 0 : batch.blocks.size();
+  Napi::BigInt64Array heads = Napi::BigInt64Array::New(env, batches.size() * kHeadWords, napi_bigint64_array);
+  Napi::BigInt64Array words = Napi::BigInt64Array::New(env, blocks * kWords, napi_bigint64_array);
+  Napi::Array boots = Napi::Array::New(env, batches.size()), found = Napi::Array::New(env, blocks);
+  if (heads.IsEmpty() || words.IsEmpty() || (blocks != 0 && words.Data() == nullptr)) return env.Undefined();
+  Shapes shapes;
+  uint32_t at = 0;
+  for (uint32_t b = 0; b < batches.size(); b++) {
+    const CheckedBatch &batch = batches[b];
+    if (batch.error) {
+      boots.Set(b, ToErrorInfo(env, batch.error));
+      continue;
+    }
+    const int64_t head[kHeadWords] = {batch.envelope.agent_id, static_cast<int64_t>(batch.envelope.seq),
+                                      batch.envelope.created_at_us, batch.crc,
+                                      static_cast<int64_t>(batch.blocks.size())};
+    std::memcpy(heads.Data() + b * kHeadWords, head, sizeof head);
+    boots.Set(b, UuidText(env, batch.envelope.boot));
+    for (const CheckedBlock &block : batch.blocks) {
+      int64_t *to = words.Data() + at * kWords;
+      if (block.error) {
+        to[0] = static_cast<int64_t>(block.offset);
+        to[1] = static_cast<int64_t>(block.size);
+        found.Set(at, ToErrorInfo(env, block.error));
+      } else {
+        PutWords(block.view, block.offset, to);
+        found.Set(at, shapes.Get(env, block.view));
+      }
+      at++;
     }
   }
+  Napi::Object info = Napi::Object::New(env);
+  info.Set("heads", heads);
+  info.Set("boots", boots);
   info.Set("words", words);
   info.Set("found", found);
   return info;
@@ -347,12 +363,7 @@ Napi::Value VerifyBatches(const Napi::CallbackInfo &info) {
         for (size_t i = 0; i < batches.size(); i++) Check(batches[i], &(*checked)[i]);
         return true;
       },
-      [checked](Napi::Env e, Napi::Array) -> Napi::Value {
-        Shapes shapes;
-        Napi::Array out = Napi::Array::New(e, checked->size());
-        for (uint32_t i = 0; i < checked->size(); i++) out.Set(i, ToBatchInfo(e, (*checked)[i], &shapes));
-        return out;
-      });
+      [checked](Napi::Env e, Napi::Array) { return ToBatchInfos(e, *checked); });
 }
 
 // (block) -> {words, found: [shape]}
@@ -375,6 +386,15 @@ Napi::Value GetBlockInfo(const Napi::CallbackInfo &info) {
   return result;
 }
 
+// (stream): its memory goes back to the pool now. Only what ToStream made: another Buffer may share its memory.
+Napi::Value ReleaseStream(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsBuffer() || !info[0].As<Napi::Object>().CheckTypeTag(&kStreamTag))
+    return ThrowArgument(env, "only a stream that blocksToPgcopy or a COPY made can be released");
+  info[0].As<Napi::Buffer<uint8_t>>().ArrayBuffer().Detach();
+  return env.Undefined();
+}
+
 // (data, seed) -> number
 Napi::Value Crc32c(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
@@ -392,6 +412,7 @@ void InitCodec(Napi::Env env, Napi::Object exports) {
   exports.Set("encodeBatch", Napi::Function::New<EncodeBatch>(env));
   exports.Set("verifyBatches", Napi::Function::New<VerifyBatches>(env));
   exports.Set("blockInfo", Napi::Function::New<GetBlockInfo>(env));
+  exports.Set("releaseStream", Napi::Function::New<ReleaseStream>(env));
   exports.Set("crc32c", Napi::Function::New<Crc32c>(env));
   exports.Set("DeltaState", DefineDeltaState(env));
 }

@@ -23,6 +23,9 @@ bool ReadLimits(Napi::Value value, BlockLimits *limits);
 Napi::Error MakeError(Napi::Env env, const CodecError &error);
 // A Buffer over the bytes, or the first `size` of them; no copy.
 Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes, size_t size = SIZE_MAX);
+// The same with a mark, by which releaseStream knows that nobody else's bytes are in it.
+extern const napi_type_tag kStreamTag;
+Napi::Value ToStream(Napi::Env env, Bytes &&bytes, size_t size);
 // {block, rows, cutValues, badText}; `block` is what builder.finish() gave.
 Napi::Value ToBlockResult(Napi::Env env, const BlockBuilder &builder, Bytes &&block);
 

@@ -115,6 +115,14 @@ Napi::Value ToBuffer(Napi::Env env, Bytes &&bytes, size_t size) {
       env, data, size, [](Napi::BasicEnv, uint8_t *, uint8_t *owned) { pool_give(owned); }, memory);
 }
 
+const napi_type_tag kStreamTag = {0x70656d2073747265, 0x616d206f66206279};
+
+Napi::Value ToStream(Napi::Env env, Bytes &&bytes, size_t size) {
+  Napi::Value stream = ToBuffer(env, std::move(bytes), size);
+  if (!stream.IsEmpty()) napi_type_tag_object(env, stream, &kStreamTag);  // fails where the thread is being ended
+  return stream;
+}
+
 Napi::Value ToBlockResult(Napi::Env env, const BlockBuilder &builder, Bytes &&block) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("block", ToBuffer(env, std::move(block)));

@@ -80,6 +80,13 @@ class Buffer {
   // n more bytes, zero.
   void append_zeros(size_t n);
   void append(const uint8_t *p, size_t n);
+  // Hands the memory over; empty afterwards.
+  Bytes take() {
+    Bytes bytes(data_, data_, size_);
+    data_ = nullptr;
+    size_ = capacity_ = 0;
+    return bytes;
+  }
 
  private:
   void grow(size_t n);

@@ -13,46 +13,66 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <vector>
 
+#include "../core/pgcopy.h"
 #include "codec.h"
+#include "memory.h"
 #include "pg_cancel.h"
 #include "pg_wire.h"
 
 namespace pem {
 namespace {
 
-/** The whole stream in one piece, handed to JavaScript without another copy. */
+/**
+ * The whole stream in one piece of the pool's memory, handed to JavaScript without another copy. With `align_at` the rows
+ * of a binary COPY are set apart so that this byte of each lies at a multiple of 8: what is verified in place there need
+ * not be copied first. libpq gives a row at a time.
+ */
 class RawSink : public RowSink {
  public:
-  explicit RawSink(size_t most) : most_(most) {}
-  ~RawSink() override { free(data_); }
+  RawSink(size_t most, size_t expected, int64_t align_at) : most_(most), align_at_(align_at) {
+    if (expected != 0) data_.reserve_more(expected < most ? expected : most);
+  }
 
   bool Take(const char* data, size_t length) override {
-    if (length > most_ - size_) return false;
-    if (capacity_ - size_ < length) {
-      size_t capacity = capacity_ * 2 > size_ + length ? capacity_ * 2 : size_ + length + 64 * 1024;
-      char* larger = static_cast<char*>(realloc(data_, capacity));
-      if (larger == nullptr) return false;
-      data_ = larger;
-      capacity_ = capacity;
+    size_t gap = 0;
+    if (align_at_ >= 0) {
+      // The stream's header comes with the first row.
+      const size_t head = rows_.empty() ? HeaderBytes(data, length) : 0;
+      gap = -(data_.size() + head + static_cast<size_t>(align_at_)) & 7;
+      rows_.push_back(static_cast<uint32_t>(data_.size() + gap + head));
     }
-    memcpy(data_ + size_, data, length);
-    size_ += length;
+    if (length > most_ - data_.size() || gap > most_ - data_.size() - length) return false;
+    data_.append_zeros(gap);
+    data_.append(reinterpret_cast<const uint8_t*>(data), length);
     return true;
   }
 
   Napi::Value Give(Napi::Env env) {
-    if (size_ == 0) return Napi::Buffer<char>::New(env, 0);
-    char* data = data_;
-    data_ = nullptr;
-    return Napi::Buffer<char>::New(env, data, size_, [](Napi::Env, char* memory) { free(memory); });
+    const size_t size = data_.size();
+    return ToStream(env, data_.take(), size);
   }
 
+  /** Where each row begins, the end of the stream included. */
+  Napi::Value Rows(Napi::Env env) {
+    Napi::Uint32Array rows = Napi::Uint32Array::New(env, rows_.size());
+    if (!rows.IsEmpty() && !rows_.empty()) memcpy(rows.Data(), rows_.data(), rows_.size() * sizeof rows_[0]);
+    return rows;
+  }
+
+  bool aligned() const { return align_at_ >= 0; }
+
  private:
+  static size_t HeaderBytes(const char* data, size_t length) {
+    size_t used = 0;
+    return pgc_read_header(reinterpret_cast<const uint8_t*>(data), length, &used) == PGC_OK ? used : 0;
+  }
+
   const size_t most_;
-  char* data_ = nullptr;
-  size_t size_ = 0;
-  size_t capacity_ = 0;
+  const int64_t align_at_;
+  Buffer data_;
+  std::vector<uint32_t> rows_;
 };
 
 class BlockSink : public RowSink {
@@ -183,9 +203,11 @@ class Connection : public Napi::ObjectWrap<Connection>, private WireEvents {
 
   Napi::Value Describe(const Napi::CallbackInfo& info) { return Started(wire_.Describe(info[0].ToString().Utf8Value())); }
 
-  /** (sql, most bytes) */
+  /** (sql, most bytes, expected bytes, byte of a row to align or -1) */
   Napi::Value CopyOutRaw(const Napi::CallbackInfo& info) {
-    auto sink = std::make_unique<RawSink>(static_cast<size_t>(info[1].ToNumber().Int64Value()));
+    auto sink = std::make_unique<RawSink>(static_cast<size_t>(info[1].ToNumber().Int64Value()),
+                                          static_cast<size_t>(info[2].ToNumber().Int64Value()),
+                                          info[3].ToNumber().Int64Value());
     std::string reason = wire_.CopyOut(info[0].ToString().Utf8Value(), sink.get());
     if (reason.empty()) {
       raw_ = sink.get();
@@ -371,7 +393,10 @@ class Connection : public Napi::ObjectWrap<Connection>, private WireEvents {
     object.Set("rows", list);
     object.Set("command", result == nullptr ? "" : PQcmdStatus(const_cast<PGresult*>(result)));
     object.Set("affected", result == nullptr ? 0.0 : atof(PQcmdTuples(const_cast<PGresult*>(result))));
-    if (raw_ != nullptr) object.Set("data", raw_->Give(env_));
+    if (raw_ != nullptr) {
+      if (raw_->aligned()) object.Set("starts", raw_->Rows(env_));
+      object.Set("data", raw_->Give(env_));
+    }
     return object;
   }
 

@@ -26,7 +26,7 @@ static void use_block(const uint8_t *data, size_t size) {
   Bytes stream;
   size_t length = 0;
   // Structure alone must do for encoding: that is what blocksToPgcopy relies on.
-  require(encode_blocks({view}, request, nullptr, 0, &stream, &length, &error));
+  require(encode_blocks({view}, request, &stream, &length, &error));
   if (!sound) return;
   std::vector<ColumnSpec> columns = request.columns;
   columns.insert(columns.begin(), {"gone", COL_BOOL});

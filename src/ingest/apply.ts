@@ -5,7 +5,7 @@
  * 1. One COPY per probe and set of columns, whatever the number of agents; rows in target order (see history/partitions).
  * 2. pem.probe_state is written for all probes at once, before latest: its row locks are taken in one order everywhere.
  */
-import { blocksToPgcopy, type PgConn } from '../../native/index.js';
+import { blocksToPgcopy, type PgConn, releaseStream } from '../../native/index.js';
 import { quoteName } from '../history/partitions.js';
 import type { KnownProbe } from './knowledge.js';
 import {
@@ -165,8 +165,6 @@ export interface ApplyOptions {
   /** A key may stand twice in one block: the last row counts. Slower; used after a cycle failed without it. */
   readonly repeated: boolean;
   readonly costs: Map<string, ProbeCost>;
-  /** Called when the first COPY is ready to go: from here on the server works and this thread has time. */
-  readonly onCopy?: (() => void) | undefined;
 }
 
 async function step(
@@ -188,7 +186,9 @@ async function step(
 }
 
 async function runCopy(connection: PgConn, copy: CopyIn): Promise<void> {
-  await connection.copyIn(copy.sql, [await copy.data]);
+  const stream = await copy.data;
+  await connection.copyIn(copy.sql, [stream]);
+  releaseStream(stream);
 }
 
 /** Writes positions and answers the parts with what is not late. */
@@ -258,8 +258,7 @@ export async function applyBlocks(
     copy: historyCopy(group),
     rows: group.items.reduce((sum, item) => sum + item.block.info.rows, 0),
   }));
-  for (const [index, { copy, rows }] of copies.entries()) {
-    if (index === 0) await copy.data.then(options.onCopy, () => undefined); // a failure is thrown by the step
+  for (const { copy, rows } of copies) {
     await step(options, copy.probe.name, rows, () => runCopy(connection, copy));
   }
   const planned = planLatest(placed);

@@ -60,16 +60,26 @@ function hasUnknown(batch: Batch): boolean {
   );
 }
 
+/** A connection that runs ingest transactions. Lanes work beside one another, on different agents. */
+export interface Lane {
+  readonly writer: PgConn;
+  readonly stages: Stages;
+}
+
+/** What a round has left behind. */
+export interface Brought {
+  /** Resolves when the batches' bytes are with all web processes; until then their memory is in use. */
+  readonly pushed: Promise<void>;
+}
+
 export class Cycle {
   /** When the reading of what is known began. */
   private learnedUs = 0n;
   private learning: Promise<void> | undefined;
 
   constructor(
-    private readonly writer: PgConn,
     private readonly control: PgConn,
     private readonly inbox: Inbox,
-    readonly stages: Stages,
     private known: Knowledge,
     private readonly counters: Counters,
     private readonly push: PushLinks,
@@ -162,26 +172,20 @@ export class Cycle {
 
   /** Brings the batches in, whatever it takes. */
   async run(
+    lane: Lane,
     batches: readonly InboxBatch[],
     infos: readonly BatchInfo[],
     ahead?: Round,
-    onCopy?: () => void,
-  ): Promise<void> {
+  ): Promise<Brought> {
     const before = performance.now();
     const faults = new Map<string, Fault>();
     let round = await this.withPartitions(await this.judge(batches, infos, ahead));
     let repeated = false;
     let locks = 0;
     for (let searches = 0; ; ) {
-      if (round.batches.length + round.refused.length === 0) return;
+      if (round.batches.length + round.refused.length === 0) return { pushed: Promise.resolve() };
       try {
-        const result = await runCycle(this.writer, {
-          ...round,
-          faults,
-          repeated,
-          stages: this.stages,
-          onCopy,
-        });
+        const result = await runCycle(lane.writer, { ...round, faults, repeated, stages: lane.stages });
         return await this.finish(result, performance.now() - before);
       } catch (error) {
         const code = serverError(error)?.code ?? '';
@@ -206,15 +210,20 @@ export class Cycle {
           });
         } else {
           searches += 1;
-          await this.search(error, round, faults);
+          await this.search(lane, error, round, faults);
         }
       }
     }
   }
 
-  private async search(error: StepError, round: Round, faults: Map<string, Fault>): Promise<void> {
+  private async search(
+    { writer, stages }: Lane,
+    error: StepError,
+    round: Round,
+    faults: Map<string, Fault>,
+  ): Promise<void> {
     this.counters.searched += 1;
-    const { rows } = await this.writer.query(
+    const { rows } = await writer.query(
       'SELECT agent_id, boot, arrival FROM pem.received WHERE boot = ANY ($1::uuid[])',
       [arrayText(round.batches.map((batch) => batch.envelope.boot))],
     );
@@ -224,7 +233,7 @@ export class Cycle {
     const placed: Placed[] = blocksOf(round.batches)
       .filter((block) => block.probe.name === error.probe && !faults.has(blockKey(block)))
       .map((block) => ({ block, arrival: arrivals.get(`${block.agentId}:${block.boot}`) ?? 0n }));
-    const found = await findFaults(this.writer, placed, this.stages);
+    const found = await findFaults(writer, placed, stages);
     for (const [{ block }, fault] of found) {
       faults.set(blockKey(block), fault);
       this.log.warn(
@@ -240,32 +249,33 @@ export class Cycle {
     }
   }
 
-  private async finish(result: CycleResult, cycleMs: number): Promise<void> {
-    this.push.publish(result.committed);
+  private async finish(result: CycleResult, cycleMs: number): Promise<Brought> {
+    const brought = { pushed: this.push.publish(result.committed) };
     let oldest = nowUs();
     for (const { arrivedUs } of result.finished) if (arrivedUs < oldest) oldest = arrivedUs;
     this.counters.add(result, cycleMs, oldest);
-    if (result.left.length === 0) return;
+    if (result.left.length === 0) return brought;
     this.inbox.giveBack(result.left, backMs);
     // Announced boots come first; one that nobody announces is nonetheless data.
     const unknown = result.unknownBoots.filter(({ agentId }) =>
       result.left.some((inbox) => inbox.agentId === agentId && inbox.arrivedUs < nowUs() - announceUs),
     );
-    if (unknown.length === 0) return;
+    if (unknown.length === 0) return brought;
     await this.control.query('SELECT pem.admit_boots($1::int[], $2::uuid[])', [
       arrayText(unknown.map(({ agentId }) => agentId)),
       arrayText(unknown.map(({ boot }) => boot)),
     ]);
+    return brought;
   }
 
   /** Sets a batch aside unread. */
-  async refuse(inbox: InboxBatch, fault: Fault): Promise<void> {
-    const result = await runCycle(this.writer, {
+  async refuse(lane: Lane, inbox: InboxBatch, fault: Fault): Promise<void> {
+    const result = await runCycle(lane.writer, {
       batches: [],
       refused: [{ inbox, fault }],
       faults: new Map(),
       repeated: false,
-      stages: this.stages,
+      stages: lane.stages,
     });
     await this.finish(result, 0);
   }

@@ -117,10 +117,11 @@ export class PushLinks {
     socket.resume();
   }
 
-  /** Sends the blocks of one commit to every web process. */
-  publish(placed: readonly Placed[]): void {
+  /** Sends the blocks of one commit to every web process. Resolves when nobody reads their bytes any longer. */
+  async publish(placed: readonly Placed[]): Promise<void> {
     if (placed.length === 0 || this.links.size === 0) return;
     const messages = commitMessages(placed);
+    const written: Promise<void>[] = [];
     for (const link of this.links.values()) {
       if (!link.ready) continue;
       for (const parts of messages) {
@@ -130,10 +131,13 @@ export class PushLinks {
           continue;
         }
         link.socket.cork();
-        for (const part of parts) link.socket.write(part);
+        for (const part of parts.slice(0, -1)) link.socket.write(part);
+        // Called in any case: written, or given up with the socket.
+        written.push(new Promise((resolve) => link.socket.write(parts.at(-1) as Buffer, () => resolve())));
         link.socket.uncork();
       }
     }
+    await Promise.all(written);
   }
 
   get connected(): number {

@@ -2,15 +2,18 @@
  * An ingester's life on one set of connections: the loop over the inbox, and the house-keeping beside it (knowledge,
  * figures, rotation of the inbox, trimming). Ends with an error when a connection is lost; main.ts opens the next one.
  *
+ * While the ingester keeps up, a read is one transaction. A large read is cut by agents into lanes that go
+ * on independently of one another: as if there were several ingesters, which is correct in any number (transaction.ts).
+ *
  * The pause between cycles is 20 to 50 ms, twice the last cycle's time in between, and none while reads come back full.
  */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BatchInfo, connect, type PgConn, verifyBatches } from '../../native/index.js';
+import { type BatchInfo, connect, type PgConn, releaseStream, verifyBatches } from '../../native/index.js';
 import { errorCode, PemError } from '../base/errors.js';
 import { Stages } from './apply.js';
 import type { Counters } from './counters.js';
-import { Cycle, type Round } from './cycle.js';
+import { Cycle, type Lane, type Round } from './cycle.js';
 import { Inbox, readBytes } from './inbox.js';
 import { type Knowledge, readKnowledge } from './knowledge.js';
 import { arrayText } from './latest.js';
@@ -38,10 +41,21 @@ const nameWaitMs = 100;
 /** Batches that end the process this often are set aside unread. */
 const mostTries = 3;
 
+/**
+ * The agents of large reads are dealt out to this many connections. COPY is bound by the one backend that runs it,
+ * so that one lane leaves cores idle and waits at each commit for its WAL. More of them shrink the merged COPYs.
+ */
+const laneCount = 2;
+/** Chunks that lanes have not finished; one more is being read. Bounds memory: three times `readBytes` and their streams. */
+const mostUnfinished = 2;
+
 interface Chunk {
   readonly batches: readonly InboxBatch[];
   readonly infos: readonly BatchInfo[];
   readonly round: Round;
+  readonly stream: Buffer;
+  readonly bytes: number;
+  /** There is more. */
   readonly full: boolean;
 }
 
@@ -75,20 +89,23 @@ export class Session {
   private limitBytes = firstReadBytes;
   private retriedFor = '';
   private lastTrim = performance.now();
+  /** What each lane has to do still; rejected from its first error on. */
+  private readonly tails: Promise<void>[];
 
   private constructor(
     private readonly options: IngesterOptions,
     private readonly counters: Counters,
     private readonly push: PushLinks,
     private readonly reader: PgConn,
-    private readonly writer: PgConn,
+    private readonly lanes: readonly Lane[],
     private readonly control: PgConn,
     knowledge: Knowledge,
     /** The process before this one did not end cleanly. */
     private readonly cautious: boolean,
   ) {
     this.inbox = new Inbox(reader);
-    this.cycle = new Cycle(writer, control, this.inbox, new Stages(), knowledge, counters, push, options.log);
+    this.cycle = new Cycle(control, this.inbox, knowledge, counters, push, options.log);
+    this.tails = lanes.map(() => Promise.resolve());
   }
 
   /** Opens the connections; `first`: this process has not run before. */
@@ -111,11 +128,13 @@ export class Session {
       return connection;
     };
     try {
-      const [reader, writer, control] = [await open(), await open(), await open()];
+      const [reader, control] = [await open(), await open()];
+      const lanes: Lane[] = [];
+      while (lanes.length < laneCount) lanes.push({ writer: await open(), stages: new Stages() });
       const knowledge = await readKnowledge(control);
       const died = await takeName(control, options.name);
       const cautious = first && died;
-      const session = new Session(options, counters, push, reader, writer, control, knowledge, cautious);
+      const session = new Session(options, counters, push, reader, lanes, control, knowledge, cautious);
       await session.report();
       await session.inbox.survey(session.share, 0, true);
       options.log.info({ host: hostname(), cautious, probes: knowledge.probes.size }, 'ingesting');
@@ -130,13 +149,17 @@ export class Session {
     this.stopping = true;
   }
 
+  private get connections(): readonly PgConn[] {
+    return [this.reader, this.control, ...this.lanes.map((lane) => lane.writer)];
+  }
+
   /** Server processes of this session, to ask the kernel what they cost. */
   get backendPids(): readonly number[] {
-    return [this.reader, this.writer, this.control].map((connection) => connection.backendPid);
+    return this.connections.map((connection) => connection.backendPid);
   }
 
   close(): void {
-    for (const connection of [this.reader, this.writer, this.control]) connection.close();
+    for (const connection of this.connections) connection.close();
   }
 
   /** Runs until `stop` (resolves) or an error. */
@@ -160,48 +183,89 @@ export class Session {
 
   private async fetch(): Promise<Chunk> {
     const limit = this.limitBytes;
-    const batches = await this.inbox.read(this.share, limit);
+    const { batches, stream } = await this.inbox.read(this.share, limit);
     const infos = await verifyBatches(batches.map((batch) => batch.bytes));
     const bytes = batches.reduce((sum, batch) => sum + batch.bytes.length, 0);
     this.limitBytes = bytes >= limit ? Math.min(2 * limit, readBytes) : firstReadBytes;
-    return { batches, infos, round: this.cycle.screen(batches, infos), full: bytes >= limit };
+    return { batches, infos, round: this.cycle.screen(batches, infos), stream, bytes, full: bytes >= limit };
   }
 
   private async loop(): Promise<void> {
+    const unfinished: Promise<unknown>[] = [];
     let ahead: Promise<Chunk> | undefined;
-    while (!this.stopping) {
-      if (this.failure !== undefined) throw this.failure;
-      const chunk = await (ahead ?? this.fetch());
-      ahead = undefined;
-      const readAhead = (): void => {
-        if (!chunk.full || ahead !== undefined || this.stopping) return;
-        ahead = this.fetch();
-        ahead.catch(() => undefined); // thrown where it is awaited
-      };
-      if (chunk.batches.length > 0) {
-        const before = performance.now();
-        await this.cycle.run(chunk.batches, chunk.infos, chunk.round, readAhead);
-        this.lastCycleMs = performance.now() - before;
-      }
-      await this.retry();
-      if (!chunk.full) {
+    try {
+      while (!this.stopping) {
+        if (this.failure !== undefined) throw this.failure;
+        const chunk = await (ahead ?? this.fetch());
+        ahead = undefined;
+        if (chunk.bytes >= firstReadBytes) {
+          while (unfinished.length >= mostUnfinished) await unfinished.shift();
+          unfinished.push(this.deal(chunk));
+        }
+        if (chunk.full) {
+          if (!this.stopping) ahead = this.fetch();
+          ahead?.catch(() => undefined); // thrown where it is awaited
+          continue;
+        }
+        while (unfinished.length > 0) await unfinished.shift();
+        const lane = this.lanes[0] as Lane;
+        if (chunk.batches.length > 0 && chunk.bytes < firstReadBytes) {
+          const before = performance.now();
+          await this.cycle.run(lane, chunk.batches, chunk.infos, chunk.round);
+          this.lastCycleMs = performance.now() - before;
+        }
+        await this.retry(lane);
         await sleep(Math.min(Math.max(2 * this.lastCycleMs, shortestPauseMs), longestPauseMs));
       }
+    } finally {
+      await Promise.allSettled([...this.tails, ahead]);
     }
-    await ahead?.catch(() => undefined);
+    await Promise.all(unfinished);
+  }
+
+  /** Deals a chunk out to the lanes; an agent's batches stay in one of them. Resolves when they have done it. */
+  private deal(chunk: Chunk): Promise<unknown> {
+    const parts = this.lanes.map((): Round => ({ batches: [], refused: [] }));
+    const places = this.lanes.map((): number[] => []);
+    const pushed: Promise<void>[] = [];
+    const laneOf = (agentId: number): number => Math.floor(agentId / this.share.of) % this.lanes.length;
+    for (const [index, batch] of chunk.batches.entries()) places[laneOf(batch.agentId)]?.push(index);
+    for (const batch of chunk.round.batches) parts[laneOf(batch.inbox.agentId)]?.batches.push(batch);
+    for (const refused of chunk.round.refused) parts[laneOf(refused.inbox.agentId)]?.refused.push(refused);
+    for (const [index, lane] of this.lanes.entries()) {
+      const mine = places[index] as number[];
+      const tail = (this.tails[index] as Promise<void>).then(async () => {
+        if (mine.length > 0) {
+          const brought = await this.cycle.run(
+            lane,
+            mine.map((place) => chunk.batches[place] as InboxBatch),
+            mine.map((place) => chunk.infos[place] as BatchInfo),
+            parts[index],
+          );
+          pushed.push(brought.pushed);
+        }
+        if (index === 0) await this.retry(lane);
+      });
+      tail.catch(() => undefined); // thrown where the chunk is awaited
+      this.tails[index] = tail;
+    }
+    const done = Promise.all(this.tails);
+    done
+      .then(async () => {
+        await Promise.all(pushed);
+        releaseStream(chunk.stream);
+      })
+      .catch(() => undefined); // the same
+    return done;
   }
 
   /** What was set aside for want of knowledge, whenever there is new knowledge. */
-  private async retry(): Promise<void> {
+  private async retry({ writer, stages }: Lane): Promise<void> {
     const { knowledge } = this.cycle;
     if (this.retriedFor === knowledge.fingerprint) return;
     this.retriedFor = knowledge.fingerprint;
-    const committed = await retryHeld(
-      this.writer,
-      knowledge,
-      this.cycle.stages,
-      BigInt(Date.now()) * 1000n,
-      (placed) => this.cycle.ensurePartitions(placed.map((item) => item.block)),
+    const committed = await retryHeld(writer, knowledge, stages, BigInt(Date.now()) * 1000n, (placed) =>
+      this.cycle.ensurePartitions(placed.map((item) => item.block)),
     );
     if (committed.length === 0) return;
     this.counters.retried += committed.length;
@@ -211,7 +275,8 @@ export class Session {
 
   /** The first batches after an end that was not clean (main.ts, rule 4). */
   private async oneByOne(): Promise<void> {
-    const batches = await this.inbox.read(this.share);
+    const lane = this.lanes[0] as Lane;
+    const { batches } = await this.inbox.read(this.share);
     for (const [index, batch] of batches.entries()) {
       if (this.stopping) return this.inbox.giveBack(batches.slice(index), 0);
       const { rows } = await this.control.query(
@@ -220,12 +285,12 @@ export class Session {
         [String(batch.inboxId)],
       );
       if (Number(rows[0]?.tries) > mostTries) {
-        await this.cycle.refuse(batch, {
+        await this.cycle.refuse(lane, batch, {
           code: 'ingester_crashed',
           reason: `the ingester ended ${mostTries} times while it worked on this batch`,
         });
       } else {
-        await this.cycle.run([batch], await verifyBatches([batch.bytes]));
+        await this.cycle.run(lane, [batch], await verifyBatches([batch.bytes]));
       }
     }
     await this.control.query('DELETE FROM pem.ingest_suspect WHERE inbox_id = ANY ($1::bigint[])', [

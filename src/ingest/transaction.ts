@@ -35,7 +35,6 @@ export interface CycleInput {
   readonly faults: ReadonlyMap<string, Fault>;
   readonly repeated: boolean;
   readonly stages: Stages;
-  readonly onCopy?: (() => void) | undefined;
 }
 
 export interface CycleResult {
@@ -314,7 +313,6 @@ export async function runCycle(connection: PgConn, input: CycleInput): Promise<C
     stages: input.stages,
     repeated: input.repeated,
     costs,
-    onCopy: input.onCopy,
   };
   const taken = input.batches.flatMap((batch) =>
     batch.verdicts.flatMap((verdict) => (verdict.kind === 'take' ? [verdict.block] : [])),

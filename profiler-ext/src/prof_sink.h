@@ -12,6 +12,8 @@
 
 #include "prof_trace.h"
 
+#pragma GCC visibility push(hidden)
+
 /*
  * Appends one row to each trace of mask that is still running: "<trace>,<line>," and body, which begins with the third
  * column and ends with '\n'. end_us: the row's end time, microseconds since 1970 UTC; a trace whose duration ended before
@@ -21,5 +23,7 @@ extern void prof_sink_row(uint32 mask, int64 end_us, const char *body, size_t le
 
 /* Counts a row that could not be made, in each trace of mask: the line number advances. */
 extern void prof_sink_lost(uint32 mask);
+
+#pragma GCC visibility pop
 
 #endif

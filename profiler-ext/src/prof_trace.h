@@ -16,6 +16,9 @@
 
 #include "port/atomics.h"
 
+/* Extern names are in this library: no detour over the loader's table on the usual path. */
+#pragma GCC visibility push(hidden)
+
 #define PROF_MAX_RUNNING 8
 #define PROF_TRACE_BITS 32
 
@@ -39,20 +42,19 @@
 #define PROF_OPT_WORKERS (1u << 4)
 #define PROF_OPT_NESTED (1u << 5)
 
-typedef struct ProfTrace
-{
-	int32		id;				/* 0: this bit is free */
-	bool		matches;		/* the session's filters hold for this backend now */
-	Oid			owner;			/* not InvalidOid: only statements that run as this role (prof_allowed) */
-	uint32		kinds;			/* PROF_KIND_* */
-	uint32		options;		/* PROF_OPT_* */
-	uint32		sample_threshold;	/* a root is taken when a random 32-bit number is <= this; UINT32_MAX: all */
-	int64		min_us;			/* minimum duration of a statement */
-	int64		plan_min_us;	/* minimum duration for the plan to be kept */
-	int32		max_query_bytes;
-	int32		max_params_bytes;
-	int32		max_plan_bytes;
-	int32		max_error_bytes;
+typedef struct ProfTrace {
+  int32 id; /* 0: this bit is free */
+  bool matches; /* the session's filters hold for this backend now */
+  Oid owner; /* not InvalidOid: only statements that run as this role (prof_allowed) */
+  uint32 kinds; /* PROF_KIND_* */
+  uint32 options; /* PROF_OPT_* */
+  uint32 sample_threshold; /* a root is taken when a random 32-bit number is <= this; UINT32_MAX: all */
+  int64 min_us; /* minimum duration of a statement */
+  int64 plan_min_us; /* minimum duration for the plan to be kept */
+  int32 max_query_bytes;
+  int32 max_params_bytes;
+  int32 max_plan_bytes;
+  int32 max_error_bytes;
 } ProfTrace;
 
 /* Indexed by bit; entries whose id is 0 are free. */
@@ -69,19 +71,14 @@ extern void prof_refresh(void);
  * path. Notices what was started, stopped or dropped meanwhile, and (where a running trace filters by user or application)
  * that the session's user or application changed. May be called anywhere, outside of transactions too.
  */
-static inline bool
-prof_watching(void)
-{
-	if (unlikely(pg_atomic_read_u32(prof_generation) != prof_generation_seen))
-		prof_refresh();
-	return prof_match_mask != 0;
+static inline bool prof_watching(void) {
+  if (unlikely(pg_atomic_read_u32(prof_generation) != prof_generation_seen)) prof_refresh();
+  return prof_match_mask != 0;
 }
 
 /* The traces that match this session, as bits of prof_traces; to be taken at a root statement. */
-static inline uint32
-prof_matching(void)
-{
-	return prof_match_mask;
+static inline uint32 prof_matching(void) {
+  return prof_match_mask;
 }
 
 extern uint32 prof_owned_mask;
@@ -91,10 +88,8 @@ extern uint32 prof_allowed_slow(uint32 mask);
  * mask without the traces that may not see a statement that runs as the current user: a trace started by someone without
  * pg_read_all_stats sees only what runs as its owner. To be asked for each statement, nested ones included.
  */
-static inline uint32
-prof_allowed(uint32 mask)
-{
-	return likely((mask & prof_owned_mask) == 0) ? mask : prof_allowed_slow(mask);
+static inline uint32 prof_allowed(uint32 mask) {
+  return likely((mask & prof_owned_mask) == 0) ? mask : prof_allowed_slow(mask);
 }
 
 /* The session's user, application or database changed, in a way that prof_watching cannot see: match again. */
@@ -107,5 +102,7 @@ extern void prof_session_changed(void);
  */
 extern void prof_root_publish(uint32 mask, int64 serial);
 extern bool prof_leader_root(uint32 *mask, int64 *serial);
+
+#pragma GCC visibility pop
 
 #endif

@@ -63,6 +63,7 @@ export type CodecErrorCode =
   | 'codec_bad_block'
   | 'codec_bad_value'
   | 'codec_bad_pgcopy'
+  | 'codec_bad_csv'
   | 'codec_duplicate_key';
 
 export interface BlockLimits {
@@ -201,7 +202,8 @@ function coded(error: unknown): unknown {
     : error;
 }
 
-function call<T>(work: () => T): T {
+/** The same for work that is done at once. */
+export function call<T>(work: () => T): T {
   try {
     return work();
   } catch (error) {
@@ -209,7 +211,8 @@ function call<T>(work: () => T): T {
   }
 }
 
-async function callAsync<T>(work: () => Promise<T>): Promise<T> {
+/** Work in the addon whose errors get their kind; csv.ts shares it. */
+export async function callAsync<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

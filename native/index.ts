@@ -23,6 +23,19 @@ export {
   verifyBatches,
 } from './codec.js';
 export {
+  type CsvColumn,
+  CsvError,
+  type CsvFault,
+  type CsvOptions,
+  type CsvPiece,
+  type CsvResult,
+  CsvTexts,
+  csvColumns,
+  csvFlags,
+  csvHeader,
+  csvToBlock,
+} from './csv.js';
+export {
   type ConnectOptions,
   type CopyBlockRequest,
   connect,

@@ -1,8 +1,9 @@
-// The addon's door: the codec and the connection to monitored servers. native/codec.ts and native/pgconn.ts are its
-// only callers.
+// The addon's door: the codec, the reader of trace files and the connection to monitored servers. native/codec.ts,
+// native/csv.ts and native/pgconn.ts are its callers.
 #include <napi.h>
 
 #include "codec.h"
+#include "csv_edge.h"
 #if __has_include("pgconn.h")
 #include "pgconn.h"
 #define HAVE_PGCONN
@@ -10,6 +11,7 @@
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pem::InitCodec(env, exports);
+  pem::InitCsv(env, exports);
 #ifdef HAVE_PGCONN
   pem::InitPgConn(env, exports);
 #endif

@@ -90,7 +90,7 @@ bool is_text(col_type type) { return type == COL_TEXT || type == COL_NAME; }
 
 Taken make_taken(uint32_t id, const CsvReadOptions &options) {
   Taken taken = {id, kNames[id].type, options.keys[id], options.max_text_bytes, INT64_MIN, UINT64_MAX, 0};
-  if (taken.type == COL_NAME) taken.limit = std::min(taken.limit, COL_NAME_BYTES);
+  if (taken.type == COL_NAME) taken.limit = COL_NAME_BYTES;
   if (taken.type == COL_INT4) {
     taken.least = INT32_MIN;
     taken.spread = UINT32_MAX;

@@ -58,7 +58,7 @@ struct CsvWindow {
 struct CsvReadOptions {
   CsvColumnSet columns;        // what to read; the rest is neither parsed nor checked
   CsvColumnSet keys;           // of these: NULL or missing makes a row bad
-  uint32_t max_text_bytes = kMaxValueBytes;  // text longer than this (in UTF-8) is cut between characters; name: 63
+  uint32_t max_text_bytes = kMaxValueBytes;  // longer text (in UTF-8) is cut between characters; names always at 63
   bool skip_bad_rows = false;  // true: bad rows are counted and left out; false: the first one ends the reading
 };
 

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { columnTypes } from '../../src/wire/config.js';
 import { encodeBatch, pgcopyToBlock } from '../codec.js';
+import { pgbenchFile, file as traceFile, randomRows as traceRows } from '../csv_model.js';
 import { allColumns, meta, random, randomRows, stream } from '../model.js';
 import { clang, coreSources, native, run, sanitize, workFolder } from '../sanitize.js';
 
@@ -20,7 +21,23 @@ const wide = allColumns.length;
 const chosen = (piece: number, limit: number) =>
   Buffer.from([wide - 1, piece, limit, ...columnTypes.map((_, i) => i)]);
 
+/** Trace files behind the bytes that choose how they are read (see fuzz_csv.cc). */
+function csvSeeds(): Buffer[] {
+  const next = random(29);
+  const odd =
+    'line,exec_us,encoding,flags,query\r\n1,,LATIN1,,"a""\xe9"\n2,x,UTF8,0,a"b\n"3",4,EUC_JP,,"\xa4,\n"\n5\n6,"';
+  const files = [traceFile(traceRows(20, 0.3, next)), pgbenchFile(20, next), Buffer.from(odd, 'latin1')];
+  const ways = [
+    [0, 1, 0, 255, 15, 0],
+    [0, 0, 1, 37, 3, 2],
+    [3, 4, 1, 7, 1, 6],
+    [0, 1, 200, 90, 15, 1],
+  ];
+  return files.flatMap((file) => ways.map((way) => Buffer.concat([Buffer.from(way), file])));
+}
+
 async function seeds(target: string): Promise<Buffer[]> {
+  if (target === 'fuzz_csv') return csvSeeds();
   const next = random(23);
   const out: Buffer[] = [];
   for (const count of [0, 1, 3, 70, 300]) {
@@ -37,7 +54,7 @@ async function seeds(target: string): Promise<Buffer[]> {
 }
 
 describe.skipIf(clang === undefined)('fuzzing', () => {
-  for (const target of ['fuzz_verify', 'fuzz_build']) {
+  for (const target of ['fuzz_verify', 'fuzz_build', 'fuzz_csv']) {
     it(`${target} finds nothing`, { timeout: 240_000 + 1000 * seconds }, async () => {
       const addon = [
         'batch',
@@ -47,6 +64,8 @@ describe.skipIf(clang === undefined)('fuzzing', () => {
         'block_types',
         'block_verify',
         'block_write',
+        'csv_block',
+        'csv_window',
         'memory',
       ];
       const objects = coreSources.map((file) => {

@@ -26,6 +26,8 @@ export interface ClusterOptions {
   readonly tcp?: boolean;
   /** A stopped data directory to copy instead of running initdb. */
   readonly template?: string;
+  /** Program and arguments that the server is run under, for example valgrind's; `%folder` is the cluster's folder. */
+  readonly under?: readonly string[];
   /** Where its folder is made; default: the system's temporary folder. */
   readonly parent?: string;
   /** Called with the data directory before the first start: certificates and the like. */
@@ -186,7 +188,9 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     },
     postmasterPid: () => Number(readFileSync(join(dataDirectory, 'postmaster.pid'), 'utf8').split('\n')[0]),
     async start() {
-      const child = spawn(join(bin, 'postgres'), ['-D', dataDirectory], {
+      const command = [...(options.under ?? []), join(bin, 'postgres'), '-D', dataDirectory];
+      const [program = '', ...parameters] = command.map((word) => word.replace('%folder', folder));
+      const child = spawn(program, parameters, {
         ...identity,
         cwd: folder,
         stdio: ['ignore', 'ignore', 'pipe'],

@@ -25,7 +25,7 @@ import type { InboxBatch } from './screening.js';
 
 const connectTimeoutMs = 5000;
 /** A read that comes back full lets the next one be twice as large: the first COPY of a backlog does not wait long. */
-const firstReadBytes = 2 * 1024 * 1024;
+const firstReadBytes = 4 * 1024 * 1024;
 const shortestPauseMs = 20;
 const longestPauseMs = 50;
 const rotateMs = 200;

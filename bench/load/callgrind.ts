@@ -1,0 +1,143 @@
+/**
+ * Instructions that a backend spends for one transaction, counted by callgrind: the same on every machine and at every
+ * load, which a clock is not. In: the server's settings, a statement of preparation, pgbench's arguments. Out: counts.
+ * Two pgbench runs of different length in backends of their own; their difference is free of what a session costs at its
+ * start and end. The cluster is made for the count and removed.
+ */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { type Cluster, startCluster } from '../rig/cluster.js';
+
+const run = promisify(execFile);
+
+/** What one dump of callgrind holds. Instructions. */
+interface Dump {
+  readonly total: number;
+  /** Of the functions of one library, and of what they call outside of it, PostgreSQL's own work in hooks left out. */
+  readonly inside: number;
+  /** Calls from the library to clock_gettime. */
+  readonly clockReads: number;
+}
+
+/** A hook calls on to these: what they do is not the library's. */
+const chained = /^(standard_(planner|Executor\w+|ProcessUtility)|pgss_\w+|explain_Executor\w+|pgaudit_\w+)/;
+
+/** Reads a dump that was written without compressed names and positions. */
+export function readDump(text: string, library: string): Dump {
+  let object = '';
+  let calledObject = '';
+  let calledFunction = '';
+  let afterCalls = false;
+  let [total, inside, clockReads] = [0, 0, 0];
+  for (const line of text.split('\n')) {
+    if (line.startsWith('ob=')) object = basename(line.slice(3));
+    else if (line.startsWith('cob=')) calledObject = basename(line.slice(4));
+    else if (line.startsWith('cfn=')) calledFunction = line.slice(4);
+    else if (line.startsWith('calls=')) {
+      afterCalls = true;
+      if (object === library && /clock_gettime/.test(calledFunction)) {
+        clockReads += Number(/^calls=(\d+)/.exec(line)?.[1] ?? 0);
+      }
+    } else if (/^\d/.test(line)) {
+      const cost = Number(line.split(' ')[1] ?? 0);
+      if (afterCalls) {
+        const foreign = calledObject !== '' && calledObject !== library;
+        if (object === library && foreign && !chained.test(calledFunction)) inside += cost;
+        afterCalls = false;
+        calledObject = '';
+      } else if (object === library) inside += cost;
+    } else if (line.startsWith('summary:') || line.startsWith('totals:')) {
+      total = Math.max(total, Number(line.split(' ')[1]));
+    }
+  }
+  return { total, inside, clockReads };
+}
+
+export interface CountOptions {
+  readonly settings: Readonly<Record<string, string>>;
+  /** Runs before the count, with the server under valgrind: makes the extension, starts traces. */
+  readonly prepare?: (cluster: Cluster) => Promise<void>;
+  /** File name of the library whose inside is counted. */
+  readonly library: string;
+  /** pgbench's arguments beside connection, clients, count and seed. */
+  readonly pgbench: readonly string[];
+}
+
+/** Per transaction. */
+export interface Counted {
+  readonly instructions: number;
+  readonly inside: number;
+  readonly clockReads: number;
+}
+
+const short = 200;
+const long = 1200;
+
+async function pgbench(cluster: Cluster, parameters: readonly string[]): Promise<void> {
+  await run(join(cluster.bin, 'pgbench'), [
+    ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
+    ...parameters,
+    'postgres',
+  ]);
+}
+
+/** The dump of the backend that did the work: the one that spent most. */
+async function dumpOf(cluster: Cluster, options: CountOptions, transactions: number): Promise<Dump> {
+  const dumps = () => readdirSync(cluster.folder).filter((name) => /^callgrind\.\d+$/.test(name));
+  const before = new Set(dumps());
+  await pgbench(cluster, ['-n', '-c1', '--random-seed=1', '-t', String(transactions), ...options.pgbench]);
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    await sleep(300);
+    const made = dumps()
+      .filter((name) => !before.has(name))
+      .map((name) => readFileSync(join(cluster.folder, name), 'utf8'))
+      .filter((text) => /^(summary|totals):/m.test(text))
+      .map((text) => readDump(text, options.library))
+      .sort((a, b) => b.total - a.total);
+    // Every transaction takes thousands; anything less is the dump of pgbench's own first connection.
+    if (made[0] !== undefined && made[0].total > transactions * 5000) return made[0];
+    if (Date.now() > deadline) throw new Error('the backend left no dump of callgrind');
+  }
+}
+
+/** @throws where valgrind is not installed: apt-get install valgrind. */
+export async function count(options: CountOptions): Promise<Counted> {
+  const cluster = await startCluster({ settings: { autovacuum: 'off' } });
+  try {
+    await pgbench(cluster, ['-i', '-q', '-s', '1']);
+    await cluster.query('VACUUM ANALYZE');
+    await cluster.query('CHECKPOINT');
+    await cluster.halt('fast');
+    const counted = await startCluster({
+      settings: { autovacuum: 'off', ...options.settings },
+      template: cluster.dataDirectory,
+      under: [
+        'valgrind',
+        '--tool=callgrind',
+        '--compress-strings=no',
+        '--compress-pos=no',
+        '--callgrind-out-file=%folder/callgrind.%p',
+        '-q',
+      ],
+    });
+    try {
+      await options.prepare?.(counted);
+      const few = await dumpOf(counted, options, short);
+      const many = await dumpOf(counted, options, long);
+      const each = (figure: (dump: Dump) => number): number => (figure(many) - figure(few)) / (long - short);
+      return {
+        instructions: each((dump) => dump.total),
+        inside: each((dump) => dump.inside),
+        clockReads: each((dump) => dump.clockReads),
+      };
+    } finally {
+      await counted.stop();
+    }
+  } finally {
+    rmSync(cluster.folder, { recursive: true, force: true });
+  }
+}

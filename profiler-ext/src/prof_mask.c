@@ -548,7 +548,7 @@ bool
 prof_mask_find(ProfSecrets *secrets, const char *text, size_t n, unsigned mode)
 {
 	Search		search = {.text = text, .n = n, .secrets = secrets, .mode = mode};
-	Span		span = {0};
+	Span		span = {.conninfo = (mode & PROF_MASK_MESSAGE) != 0};
 
 	secrets->count = 0;
 	secrets->escaped = false;

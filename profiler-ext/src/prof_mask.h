@@ -39,6 +39,8 @@ typedef struct ProfSecrets
 #define PROF_MASK_PLAN 1u
 /* standard_conforming_strings is off: a backslash escapes in every literal. */
 #define PROF_MASK_BACKSLASH 2u
+/* A message: connection strings may stand anywhere. */
+#define PROF_MASK_MESSAGE 4u
 
 /* May text hold a secret? One pass; false is certain for statements that are planned, utility commands are to be searched. */
 extern bool prof_mask_suspect(const char *text, size_t n);

@@ -1,0 +1,194 @@
+/*
+ * Ends of transactions. In, out: prof_xact.h.
+ *
+ * COMMIT as a command only marks the transaction; core commits when the command is over, before it reads another message.
+ * So the command's frame stays entered until the transaction's event comes: its row has the commit's time and WAL, and
+ * statements of deferred triggers are its children. An implicit commit is measured from the event before it to the event
+ * after it; a rollback from the error that caused it, since nothing else comes before.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "csv_columns.h"
+#include "miscadmin.h"
+#include "prof_error.h"
+#include "prof_row.h"
+#include "prof_xact.h"
+#include "storage/ipc.h"
+#include "utils/fmgrprotos.h"
+
+LocalTransactionId prof_xact_lxid = InvalidLocalTransactionId;
+TimestampTz prof_xact_completed = 0;
+
+static ProfFrame *deferred = NULL;
+static ProfFrame implicit;
+static bool implicit_measured = false;
+static int64 implicit_serial = 0;	/* given to children before the commit itself was seen */
+static int64 error_ns = 0;
+
+void
+prof_xact_defer(ProfFrame *frame)
+{
+	deferred = frame;
+}
+
+void
+prof_xact_forget(void)
+{
+	deferred = NULL;
+	implicit_measured = false;
+}
+
+void
+prof_xact_begin_root(ProfFrame *frame)
+{
+	if (likely(DatumGetInt32(pg_trigger_depth(NULL)) == 0))
+		return;
+	if (implicit_serial == 0)
+		implicit_serial = prof_next_serial();
+	frame->parent = implicit_serial;
+	frame->level = 1;
+	frame->from_message = false;
+}
+
+bool
+prof_xact_committing(void)
+{
+	return deferred != NULL || implicit_measured ||
+		(prof_xact_completed == GetCurrentStatementStartTimestamp() && !IsTransactionBlock());
+}
+
+void
+prof_xact_note(void)
+{
+	error_ns = prof_now_ns();
+	if (LocalTransactionIdIsValid(PROF_VXID_LOCAL(MyProc)))
+		prof_xact_lxid = PROF_VXID_LOCAL(MyProc);
+}
+
+static void
+finish_deferred(void)
+{
+	ProfFrame  *frame = deferred;
+
+	deferred = NULL;
+	prof_frame_leave(frame);
+	if (frame->mask != 0 && !frame->done)
+	{
+		prof_frame_pause(frame);
+		prof_row_settle(frame);
+		prof_error_take_pending(frame);
+		prof_row_write(frame);
+	}
+	prof_frame_free(frame);
+}
+
+bool
+prof_xact_settle_stale(void)
+{
+	if (likely(deferred == NULL) || deferred->arrived == GetCurrentStatementStartTimestamp())
+		return false;
+	finish_deferred();
+	return true;
+}
+
+/* Fills the frame of a commit or rollback that nobody asked for. False: no trace wants it. */
+static bool
+begin_implicit(void)
+{
+	/* A process that ends does not come back to what it was running. */
+	if (proc_exit_inprogress)
+		prof_active = prof_outermost = NULL;
+	if (!prof_frame_begin(&implicit, PROF_KIND_TXN))
+		return false;
+	if (implicit_serial != 0)
+		implicit.serial = implicit_serial;
+	implicit.flags |= CSV_FLAG_IMPLICIT;
+	implicit.from_message = false;
+	implicit.search = PROF_SEARCH_NEVER;
+	return implicit.mask != 0;
+}
+
+static void
+finish_implicit(bool committed)
+{
+	static const char commit[16] = "COMMIT";
+	static const char rollback[16] = "ROLLBACK";
+
+	if (implicit_measured)
+		prof_frame_pause(&implicit);
+	else
+	{
+		LocalTransactionId lxid = prof_xact_lxid;
+
+		/* Notices may give a transaction its xid after the event before the commit. */
+		if (!begin_implicit())
+			return;
+		implicit.lxid = lxid;
+		implicit.last_ns = prof_now_ns();
+		implicit.started_ns = error_ns != 0 ? error_ns : -1;
+		implicit.exec_ns = error_ns != 0 ? implicit.last_ns - error_ns : -1;
+	}
+	implicit.tag = committed ? commit : rollback;
+	implicit.tag_length = committed ? 6 : 8;
+	prof_error_take_pending(&implicit);
+	prof_row_write(&implicit);
+}
+
+static void
+before_end(void)
+{
+	if (deferred != NULL || (implicit_serial == 0 && !TransactionIdIsValid(GetTopTransactionIdIfAny())))
+		return;
+	if (begin_implicit())
+	{
+		prof_frame_measure(&implicit);
+		implicit_measured = true;
+	}
+}
+
+static void
+ended(bool committed)
+{
+	if (deferred != NULL)
+		finish_deferred();
+	else if (implicit_measured || implicit_serial != 0 || (!committed && prof_error_in_transaction) ||
+			 TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		finish_implicit(committed);
+	implicit_measured = false;
+	implicit_serial = 0;
+	error_ns = 0;
+	prof_error_in_transaction = false;
+}
+
+static void
+xact_event(XactEvent event, void *arg)
+{
+	if (likely(!prof_watching() && deferred == NULL))
+	{
+		implicit_measured = false;
+		return;
+	}
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			before_end();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+			ended(true);
+			break;
+		case XACT_EVENT_ABORT:
+			ended(false);
+			break;
+		default:
+			break;
+	}
+}
+
+void
+prof_xact_install(void)
+{
+	RegisterXactCallback(xact_event, NULL);
+}

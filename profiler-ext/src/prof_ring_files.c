@@ -105,20 +105,31 @@ uint64_t prof_csv_last(const char *folder, int32_t slot) {
 }
 
 int prof_csv_create(const char *folder, int32_t slot, uint64_t *file) {
-  char path[PROF_PATH_BYTES];
-  int fd = -1;
-  for (int tries = 0; fd < 0; tries++) {
-    if (*file > PROF_MAX_FILES) return PROF_LOST_FILES;
-    prof_ring_path(path, folder, slot, *file);
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | OPEN_FLAGS, 0600);
-    if (fd >= 0) break;
-    if (errno != EEXIST || tries == 2) return errno;
-    *file = prof_csv_last(folder, slot) + 1;
-  }
+  char path[PROF_PATH_BYTES], unfinished[PROF_PATH_BYTES];
+  /*
+   * Under another name until its first line is there: who is killed between leaves no file without one. What is found by
+   * that name may have got its right one already, so it is never written to.
+   */
+  snprintf(unfinished, sizeof unfinished, "%s/slot_%06d.new", folder, (int)slot);
+  unlink(unfinished);
+  int fd = open(unfinished, O_WRONLY | O_CREAT | O_EXCL | OPEN_FLAGS, 0600);
+  if (fd < 0) return errno;
   struct iovec head = {(char *)(uintptr_t)CSV_HEADER, CSV_HEADER_BYTES};
   int failure = prof_csv_write(fd, &head, 1, 0);
   close(fd);
-  if (failure != 0) unlink(path);
+  for (int tries = 0; failure == 0; tries++) {
+    if (*file > PROF_MAX_FILES) {
+      failure = PROF_LOST_FILES;
+      break;
+    }
+    prof_ring_path(path, folder, slot, *file);
+    if (link(unfinished, path) == 0) break;
+    if (errno != EEXIST || tries == 2)
+      failure = errno;
+    else
+      *file = prof_csv_last(folder, slot) + 1;
+  }
+  unlink(unfinished);
   return failure;
 }
 

@@ -9,9 +9,9 @@ const room = fileURLToPath(new URL('.', import.meta.url));
 const include = [`-I${join(room, 'src')}`, `-I${join(native, 'core')}`];
 const flags = ['-std=c11', '-Wall', '-Wextra', '-Werror', ...include, ...sanitize];
 const source = (name: string): string => join(room, 'src', `prof_${name}.c`);
-const ring = [...['ring', 'ring_files', 'rows', 'fault'].map(source), join(room, 'test/ring_test.c')];
+const ring = [...['ring', 'ring_files', 'row_ends', 'fault'].map(source), join(room, 'test/ring_test.c')];
 const record = [
-  ...['record', 'ring', 'ring_files', 'rows', 'fault'].map(source),
+  ...['record', 'ring', 'ring_files', 'row_ends', 'fault'].map(source),
   join(room, 'test/record_test.c'),
 ];
 

@@ -13,7 +13,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "prof_rows.h"
+#include "prof_row_ends.h"
 #include "prof_shared.h"
 
 #pragma GCC visibility push(default)

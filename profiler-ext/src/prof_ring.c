@@ -19,7 +19,7 @@
 #include "csv_columns.h"
 #include "prof_fault.h"
 #include "prof_ring_files.h"
-#include "prof_rows.h"
+#include "prof_row_ends.h"
 
 static uint64_t publish(uint64_t *where, uint64_t value) {
   __atomic_store_n(where, value, __ATOMIC_RELEASE);

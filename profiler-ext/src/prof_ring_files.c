@@ -14,7 +14,7 @@
 
 #include "csv_columns.h"
 #include "prof_ring.h"
-#include "prof_rows.h"
+#include "prof_row_ends.h"
 
 #define OPEN_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 #define WORD_(number) #number

@@ -8,7 +8,7 @@
 
 #include "prof_record.h"
 #include "prof_ring.h"
-#include "prof_rows.h"
+#include "prof_row_ends.h"
 
 #undef assert
 #define assert(condition) \

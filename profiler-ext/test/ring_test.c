@@ -18,7 +18,7 @@
 #include "csv_columns.h"
 #include "prof_ring.h"
 #include "prof_ring_files.h"
-#include "prof_rows.h"
+#include "prof_row_ends.h"
 
 #undef assert
 #define assert(condition) \

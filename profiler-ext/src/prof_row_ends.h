@@ -2,8 +2,8 @@
  * Where CSV rows end. In: bytes that begin with a row. Out: how many of them are whole rows. RFC 4180 with "\n" as line
  * end, as native/core/csv_writer makes them; bytes after a NUL are never rows. Reads what it is given, keeps nothing.
  */
-#ifndef PROF_ROWS_H
-#define PROF_ROWS_H
+#ifndef PROF_ROW_ENDS_H
+#define PROF_ROW_ENDS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* Row ends; see prof_rows.h. */
-#include "prof_rows.h"
+/* Row ends; see prof_row_ends.h. */
+#include "prof_row_ends.h"
 
 #include <stdbool.h>
 #include <string.h>

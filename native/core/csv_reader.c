@@ -338,46 +338,89 @@ int csvr_numbers_single(const uint8_t *p, const uint32_t *begins, const uint32_t
 
 #if defined(__SSE4_1__)
 
-/* The number of the 1 to 16 digits that end at p; -1 when they are not all digits. */
-static inline int64_t sixteen_digits(const uint8_t *p, uint32_t digits) {
+/* The number of the 1 to 16 digits that end at p, where 16 bytes may be read; *wrong gets a bit for what is no digit. */
+static inline uint64_t sixteen_digits(const uint8_t *p, uint32_t digits, __m128i *wrong) {
   static const uint8_t keep[32] __attribute__((aligned(32))) = {0,    0,    0,    0,    0,    0,    0,    0,
                                                                 0,    0,    0,    0,    0,    0,    0,    0,
                                                                 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
                                                                 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   const __m128i tens = _mm_set1_epi16(0x010a), hundreds = _mm_set1_epi32(0x00010064),
-                myriads = _mm_set1_epi32(0x00012710), nine = _mm_set1_epi8(9);
+                myriads = _mm_set1_epi32(0x00012710);
   __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p - 16));
   v = _mm_sub_epi8(v, _mm_set1_epi8('0'));
   v = _mm_and_si128(v, _mm_loadu_si128((const __m128i *)(const void *)(keep + digits)));
-  if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, nine), v)) != 0xffff) return -1;
+  *wrong = _mm_or_si128(*wrong, _mm_subs_epu8(v, _mm_set1_epi8(9)));
   v = _mm_maddubs_epi16(v, tens);
   v = _mm_madd_epi16(v, hundreds);
   v = _mm_packus_epi32(v, v);
   v = _mm_madd_epi16(v, myriads);
   const uint64_t both = (uint64_t)_mm_cvtsi128_si64(v);
-  return (int64_t)((both & 0xffffffffu) * 100000000u + (both >> 32));
+  return (both & 0xffffffffu) * 100000000u + (both >> 32);
+}
+
+/* A number of 17 to 20 bytes that end at p, where 32 may be read; *wrong gets a bit for what is none. */
+static inline int64_t long_number(const uint8_t *p, uint32_t size, __m128i *wrong) {
+  const uint32_t negative = *(p - size) == '-', digits = size - negative;
+  __m128i more = _mm_setzero_si128();
+  const uint64_t low = sixteen_digits(p, 16, wrong);
+  const uint64_t high = digits > 16 ? sixteen_digits(p - 16, digits - 16, wrong) : 0;
+  const uint64_t sum = high * 10000000000000000u + low;
+  if (digits > 19 || sum > (uint64_t)INT64_MAX + negative) more = _mm_set1_epi8(1);
+  *wrong = _mm_or_si128(*wrong, more);
+  return (int64_t)(negative ? 0 - sum : sum);
+}
+
+/* Columns of which every field is one digit, or of which none has anything, are common and quickly read. 0: not such. */
+static int one_digit(const uint8_t *p, const uint32_t *begins, const uint32_t *ends, uint32_t step, uint32_t rows,
+                     int64_t *values) {
+  uint32_t other = 0;
+  for (uint32_t i = 0; i < rows; i++, begins += step, ends += step) {
+    const uint32_t digit = (uint32_t)p[*ends - 1] - '0';
+    other |= (*ends - *begins) ^ 2;
+    other |= digit > 9;
+    values[i] = digit;
+  }
+  return other == 0;
+}
+
+static int all_empty(const uint32_t *begins, const uint32_t *ends, uint32_t step, uint32_t rows, int64_t *values,
+                     uint64_t *nulls) {
+  uint32_t other = 0;
+  for (uint32_t i = 0; i < rows; i++, begins += step, ends += step) other |= (*ends - *begins) ^ 1;
+  if (other != 0) return 0;
+  memset(values, 0, rows * sizeof *values);
+  for (uint32_t i = 0; i < rows; i += 64) nulls[i >> 6] |= rows - i < 64 ? (1ull << (rows - i)) - 1 : ~0ull;
+  return 1;
 }
 
 int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const uint32_t *ends, uint32_t step,
                  uint32_t rows, int64_t *values, uint64_t *nulls, uint64_t *bad) {
-  /* Sixteen bytes are read in front of a field's end. */
-  const uint32_t least = before >= 16 ? 0 : 16 - (uint32_t)before;
+  /* The first and the last field say what is worth trying. An empty field at p has no byte in front of it to look at. */
+  if (rows != 0) {
+    const uint32_t first = *ends - *begins, last = ends[(size_t)(rows - 1) * step] - begins[(size_t)(rows - 1) * step];
+    if (first == 2 && last == 2 && before != 0 && one_digit(p, begins, ends, step, rows, values)) return 0;
+    if (first == 1 && last == 1 && all_empty(begins, ends, step, rows, values, nulls)) return 1;
+  }
+  __m128i wrong = _mm_setzero_si128();
   int marked = 0;
-  for (uint32_t i = 0; i < rows; i++, begins += step, ends += step) {
-    const uint32_t begin = *begins + 1, end = *ends, size = end - begin;
-    if (size == 0) {
+  for (uint32_t i = 0; i < rows; i++) {
+    const uint32_t begin = begins[(size_t)i * step] + 1, end = ends[(size_t)i * step], size = end - begin;
+    if (size - 1 < 16 && end + before >= 16) {
+      values[i] = (int64_t)sixteen_digits(p + end, size, &wrong);
+    } else if (size == 0) {
       values[i] = 0;
       nulls[i >> 6] |= 1ull << (i & 63);
       marked = 1;
-      continue;
+    } else if (size <= 20 && end + before >= 32) {
+      values[i] = long_number(p + end, size, &wrong);
+    } else {
+      marked |= number_at(p, begin, end, i, values, nulls, bad);
     }
-    if (size <= 16 && end >= least) {
-      values[i] = sixteen_digits(p + end, size);
-      if (values[i] >= 0) continue;
-    }
-    marked |= number_at(p, begin, end, i, values, nulls, bad);
   }
-  return marked;
+  if (_mm_movemask_epi8(_mm_cmpeq_epi8(wrong, _mm_setzero_si128())) == 0xffff) return marked;
+  /* A sign in front of few digits, quotes or no number at all: one by one. */
+  for (uint32_t i = 0; i < rows; i += 64) nulls[i >> 6] = bad[i >> 6] = 0;
+  return csvr_numbers_single(p, begins, ends, step, rows, values, nulls, bad);
 }
 
 #else

@@ -91,16 +91,39 @@ function serverBin() {
   if (onPath('pg_config')) folders.push(output('pg_config', ['--bindir']));
   for (const folder of folders) {
     if (!existsSync(join(folder, 'initdb'))) continue;
-    const version = /\) (\d+)/.exec(output(join(folder, 'postgres'), ['--version']))?.[1];
-    if (Number(version) >= 15) return folder;
+    if (majorOf(folder) >= 15) return folder;
   }
   return undefined;
+}
+
+function majorOf(bin) {
+  return Number(/\) (\d+)/.exec(output(join(bin, 'postgres'), ['--version']))?.[1]);
+}
+
+function serverMajor() {
+  const bin = serverBin();
+  return bin === undefined ? undefined : majorOf(bin);
 }
 
 function hasHeader(name) {
   const folders = ['/usr/include', '/usr/include/postgresql', '/usr/local/include'];
   if (onPath('pg_config')) folders.push(output('pg_config', ['--includedir']));
   return folders.some((folder) => folder !== '' && existsSync(join(folder, name)));
+}
+
+/** Headers of the server that is there; of the one that comes with them otherwise. */
+function serverHeaders() {
+  const major = serverMajor();
+  return `postgresql-server-dev-${major ?? 'all'}`;
+}
+
+function hasServerHeaders() {
+  const bin = serverBin();
+  if (bin === undefined) return false;
+  const [headers, makefile] = ['--includedir-server', '--pgxs'].map((what) =>
+    output(join(bin, 'pg_config'), [what]),
+  );
+  return headers !== '' && existsSync(join(headers, 'postgres.h')) && existsSync(makefile);
 }
 
 function hasSanitizers() {
@@ -148,6 +171,12 @@ const needs = [
     why: 'PEM keeps everything in a private cluster',
     packages: ['postgresql'],
     found: () => serverBin() !== undefined,
+  },
+  {
+    what: 'PostgreSQL server headers',
+    why: 'builds the SQL profiler',
+    packages: [serverHeaders()],
+    found: hasServerHeaders,
   },
   {
     what: 'flock and setpriv',
@@ -359,7 +388,16 @@ async function build() {
       hint: "node-gyp takes Node's headers from nodejs.org when they are not beside this Node",
     }),
   );
-  const sources = ['native', 'src', 'agent', 'bench', 'tsconfig.json', 'package-lock.json'];
+  const bin = serverBin();
+  const major = serverMajor();
+  const extension = contentOf(
+    ['profiler-ext', 'native/core'],
+    `${machine} ${output(join(bin, 'postgres'), ['--version'])}`,
+  );
+  await unlessDone('build/ext.stamp', extension, [`profiler-ext/build/pg${major}/sql_profiler.so`], () =>
+    step('SQL profiler', ['npm', 'run', 'build:ext'], { env: { PG_CONFIG: join(bin, 'pg_config') } }),
+  );
+  const sources = ['native', 'profiler-ext', 'src', 'agent', 'bench', 'tsconfig.json', 'package-lock.json'];
   await unlessDone('build/ts.stamp', contentOf(sources, native), ['dist/src/cli/pem.js'], () =>
     step('TypeScript', ['npm', 'run', 'build:ts']),
   );

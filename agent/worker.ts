@@ -12,7 +12,7 @@ import type { CommandKind } from './link/commands.js';
 import { DefinitionsStore } from './link/definitions.js';
 import { Link } from './link/link.js';
 import type { ServerFacts } from './link/sync.js';
-import type { Outbox } from './outbox.js';
+import type { DurableOutbox } from './outbox.js';
 import { Batcher } from './ship/batcher.js';
 import { Ship, type ShipCounts } from './ship/ship.js';
 import { nodeFs } from './spool/fs.js';
@@ -32,7 +32,7 @@ export interface WorkerOptions {
 }
 
 export interface Worker {
-  readonly outbox: Outbox;
+  readonly outbox: DurableOutbox;
   readonly definitions: DefinitionsStore;
   readonly stats: AgentStats;
   readonly spool: Spool;

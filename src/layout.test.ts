@@ -56,6 +56,7 @@ const packages: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http'],
   'node-forge': ['src/pki', 'agent'],
   commander: ['src/cli'],
+  croner: ['src/base'],
   preact: ['web'],
   uplot: ['web'],
 };

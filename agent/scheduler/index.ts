@@ -187,6 +187,8 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     const jobs: Job[] = [];
     for (const { targetId, probe: name, intervalMs } of definitions.schedule) {
       const probe = definitions.probes[name];
+      // Rows of traces come when there are any: agent/profiler.
+      if (probe?.collector === 'trace') continue;
       const run = probe === undefined ? 'it has no definition' : runOf(definitions, targetId, probe);
       if (typeof run === 'string') complain(targetId, name, run);
       else jobs.push({ targetId, probe: name, intervalMs, run });

@@ -5,7 +5,7 @@
  */
 import { blockInfo, encodeBatch } from '../../native/index.js';
 import type { Log } from '../../src/base/log.js';
-import type { Outbox } from '../outbox.js';
+import type { DurableOutbox } from '../outbox.js';
 import type { Spool, StoredBatch } from '../spool/spool.js';
 
 export interface BatcherOptions {
@@ -25,7 +25,7 @@ const perBlockBytes = 8 + 7;
 const mostBlocks = 4096;
 const mostBytes = 4 * 1024 * 1024;
 
-export class Batcher implements Outbox {
+export class Batcher implements DurableOutbox {
   readonly #options: BatcherOptions;
   readonly #windowMs: number;
   readonly #targetBytes: number;
@@ -75,20 +75,41 @@ export class Batcher implements Outbox {
     if (blocks.length === 0) return;
     this.#blocks = [];
     this.#bytes = envelopeBytes;
-    const { agentId, spool } = this.#options;
-    const rows = blocks.reduce((total, block) => total + blockInfo(block).rows, 0);
-    const batch = spool.append(rows, (seq) =>
-      encodeBatch(
-        { agentId, boot: spool.boot, seq: BigInt(seq), createdAtUs: BigInt(Date.now()) * 1000n },
-        blocks,
-      ),
-    );
-    if (batch !== null) this.#options.offer(batch);
+    this.#write(blocks, () => undefined);
+  }
+
+  commit(blocks: readonly Buffer[], writing: (boot: string, seq: number) => void): boolean {
+    this.flush();
+    return this.#write(blocks, writing);
+  }
+
+  has(boot: string, seq: number): boolean {
+    return this.#options.spool.has(boot, seq);
+  }
+
+  backlogShare(): number {
+    const { pendingBytes, maxBytes } = this.#options.spool.stats();
+    return pendingBytes / maxBytes;
   }
 
   close(): void {
     this.flush();
     this.#forget();
+  }
+
+  #write(blocks: readonly Buffer[], writing: (boot: string, seq: number) => void): boolean {
+    const { agentId, spool } = this.#options;
+    const rows = blocks.reduce((total, block) => total + blockInfo(block).rows, 0);
+    const batch = spool.append(rows, (seq) => {
+      const bytes = encodeBatch(
+        { agentId, boot: spool.boot, seq: BigInt(seq), createdAtUs: BigInt(Date.now()) * 1000n },
+        blocks,
+      );
+      writing(spool.boot, seq);
+      return bytes;
+    });
+    if (batch !== null) this.#options.offer(batch);
+    return batch !== null;
   }
 
   #refuse(block: Buffer): void {

@@ -54,8 +54,11 @@ export interface SpoolStats {
   readonly segments: number;
   readonly batches: number;
   readonly rows: number;
+  readonly maxBytes: number;
   /** What PEM does not have. */
   readonly pendingBatches: number;
+  /** The same in bytes, within a segment estimated. */
+  readonly pendingBytes: number;
   /** Creation time of the oldest batch that PEM does not have, µs (within a segment estimated); 0 when nothing waits. */
   readonly oldestPendingUs: number;
   /** Gone without PEM having said that it has it. */
@@ -196,6 +199,13 @@ export class Spool {
     ];
   }
 
+  /** Is this batch in the ring? A seq that was burned by a failed write counts like its neighbours. */
+  has(boot: string, seq: number): boolean {
+    return this.#segments.some(
+      (segment) => segment.boot === boot && segment.firstSeq <= seq && seq <= segment.lastSeq,
+    );
+  }
+
   /** Once a second or so: syncs what waits for it, drops what is too old. */
   async tick(): Promise<void> {
     const nowMs = this.#now();
@@ -237,6 +247,7 @@ export class Spool {
     let batches = 0;
     let rows = 0;
     let pendingBatches = 0;
+    let pendingBytes = 0;
     let oldestPendingUs = 0;
     for (const segment of this.#segments) {
       batches += segment.batches;
@@ -245,6 +256,7 @@ export class Spool {
         segment.batches - this.#options.received.count(segment.boot, segment.firstSeq, segment.lastSeq);
       if (pending <= 0) continue;
       pendingBatches += pending;
+      pendingBytes += Math.round((segment.payloadBytes * pending) / segment.batches);
       if (oldestPendingUs === 0) oldestPendingUs = this.#pendingSinceUs(segment);
     }
     return {
@@ -252,7 +264,9 @@ export class Spool {
       segments: this.#segments.length,
       batches,
       rows,
+      maxBytes: this.#options.maxBytes,
       pendingBatches,
+      pendingBytes,
       oldestPendingUs,
       dropped: { ...this.#dropped },
       recycled: { ...this.#recycled },

@@ -2,16 +2,35 @@
  * The far side of the door for tests: keeps what the measuring side hands over, says when something is lost, and reads
  * blocks back through a real server, so that what a test compares went the same way as in production.
  */
-import type { Outbox } from '../../agent/outbox.js';
+import type { DurableOutbox } from '../../agent/outbox.js';
 import { type BlockInfo, blockInfo, blocksToPgcopy, connect } from '../../native/index.js';
 import type { Cluster } from './cluster.js';
 
-export class KeptOutbox implements Outbox {
+export class KeptOutbox implements DurableOutbox {
   readonly blocks: { info: BlockInfo; block: Buffer }[] = [];
+  readonly boot = '00000000-0000-4000-8000-000000000001';
+  /** What backlogShare answers. */
+  share = 0;
+  private committed = 0;
   private readonly listeners = new Set<() => void>();
 
   put(blocks: readonly Buffer[]): void {
     for (const block of blocks) this.blocks.push({ info: blockInfo(block), block });
+  }
+
+  commit(blocks: readonly Buffer[], writing: (boot: string, seq: number) => void): boolean {
+    this.committed += 1;
+    writing(this.boot, this.committed);
+    this.put(blocks);
+    return true;
+  }
+
+  has(boot: string, seq: number): boolean {
+    return boot === this.boot && seq <= this.committed;
+  }
+
+  backlogShare(): number {
+    return this.share;
   }
 
   onLoss(listener: () => void): () => void {

@@ -57,6 +57,7 @@ test.each<[string, Partial<ProbeDefinition>]>([
   ['probe_scope', { level: 'database', collector: 'sql', sql: [{ minVersion: 130000, text: 'SELECT 1' }] }],
   ['probe_scope', { scopeColumn: 'used' }],
   ['probe_scope', { scopeColumn: 'device', columns: [{ ...device, type: 'oid' }, used] }],
+  ['probe_level', { collector: 'trace' }],
   ['probe_sql', { collector: 'sql' }],
   ['probe_sql', { sql: [{ minVersion: 130000, text: 'SELECT 1' }] }],
   [

@@ -93,7 +93,7 @@ function checkColumns(probe: string, columns: readonly ProbeColumn[]): void {
 /**
  * Holds a definition against the rules above and returns it.
  * @throws PemError probe_name | probe_version | probe_column_* | probe_key_type | probe_no_metric | probe_no_key |
- *   probe_scope | probe_sql | probe_interval | probe_retention | probe_no_table
+ *   probe_scope | probe_level | probe_sql | probe_interval | probe_retention | probe_no_table
  */
 export function checkDefinition(definition: ProbeDefinition): ProbeDefinition {
   const { name } = definition;
@@ -117,6 +117,9 @@ export function checkDefinition(definition: ProbeDefinition): ProbeDefinition {
     }
   }
   const sql = definition.sql ?? [];
+  if (definition.collector === 'trace' && definition.level !== 'server') {
+    fail('probe_level', name, 'traces are of servers');
+  }
   if ((definition.collector === 'sql') !== sql.length > 0) {
     fail('probe_sql', name, 'SQL belongs to collector sql and to it alone');
   }

@@ -45,6 +45,7 @@ const allowed: Readonly<Record<User, readonly Side[]>> = {
 let pem: Pem;
 const agents = {} as Record<Side, RigAgent>;
 const passwords = {} as Record<User, string>;
+const traces = {} as Record<Side, number>;
 let relations: { name: string; kind: string; columns: string[] }[];
 
 async function seedProbes(): Promise<void> {
@@ -84,12 +85,24 @@ async function seedTables(side: Side): Promise<void> {
   const target = agent.serverTargets[0];
   const boot = `00000000-0000-4000-8000-00000000000${side === 'A' ? 1 : 2}`;
   const client = await agent.client();
+  const trace = await pem.query(
+    `SELECT pem.create_trace($1, $2, '{}', NULL, NULL, true, 100, false, false)::int AS id`,
+    [target, `MARK_${side}`],
+  );
+  traces[side] = trace.rows[0].id;
   await client.query('SELECT pem.sync($1)', [
     {
       boots: [boot],
       version: `MARK_${side}`,
       info: { host: { hostname: `MARK_${side}` } },
       servers: [{ targetId: target, error: `MARK_${side}` }],
+      traces: [
+        {
+          id: traces[side],
+          state: 'running',
+          runs: [{ run: 'm1', serverName: `MARK_${side}`, state: 'running' }],
+        },
+      ],
     },
   ]);
   for (const slot of [1, 2, 3, 0]) {
@@ -295,6 +308,9 @@ const aimed: Readonly<Record<string, (b: RigAgent) => readonly unknown[]>> = {
   'pem.set_probe_config': (b) => [b.serverTargets[0], 'server_info', false, null, null],
   'pem.set_belonging': (b) => [b.hostTarget, 'ann', 'team_a'],
   'pem.send_command': (b) => [b.agentId, 'sync_now', {}],
+  'pem.create_trace': (b) => [b.serverTargets[0], 'x', {}, null, null, true, 1, false, false],
+  'pem.request_trace': () => [traces.B, 'start'],
+  'pem.delete_trace': () => [traces.B],
 };
 
 test('functions with rights of their own refuse what the invoker does not see', async () => {

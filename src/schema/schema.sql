@@ -113,6 +113,28 @@ END $$;
 
 ALTER FUNCTION pem.bump_config(agent_ids integer[]) OWNER TO pem_owner;
 
+CREATE TABLE pem.target_agent (
+    target_id bigint NOT NULL,
+    agent_id integer NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    until timestamp with time zone
+);
+
+ALTER TABLE pem.target_agent OWNER TO pem_owner;
+
+COMMENT ON TABLE pem.target_agent IS 'Who may report for a target, and might in the past: late batches are judged by it.';
+
+CREATE FUNCTION pem.bump_target(target_id bigint) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT pem.bump_config(ARRAY( SELECT ta.agent_id
+            FROM pem.target_agent ta
+           WHERE ((ta.target_id = bump_target.target_id) AND (ta.until IS NULL)))) AS bump_config;
+END;
+
+ALTER FUNCTION pem.bump_target(target_id bigint) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.certificate(csr_id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -159,7 +181,7 @@ ALTER FUNCTION pem.check_belonging(who name, owner name, team name) OWNER TO pem
 CREATE FUNCTION pem.collect_garbage() RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
+    AS $_$
 DECLARE
   done jsonb := '{}';
   n bigint;
@@ -175,6 +197,19 @@ BEGIN
   GET DIAGNOSTICS n = ROW_COUNT; done := done || jsonb_build_object('quarantine', n);
   DELETE FROM pem.command c WHERE c.done_at < now() - interval '30 days';
   GET DIAGNOSTICS n = ROW_COUNT; done := done || jsonb_build_object('commands', n);
+  DELETE FROM pem.trace_run r WHERE r.stopped_at < now() - interval '90 days'
+    AND NOT EXISTS (SELECT FROM pem.trace t WHERE t.id = r.trace_id AND t.deleted_at IS NULL AND t.run = r.run);
+  GET DIAGNOSTICS n = ROW_COUNT; done := done || jsonb_build_object('trace_runs', n);
+  DELETE FROM pem.trace t WHERE t.deleted_at < now() - interval '90 days'
+    AND NOT EXISTS (SELECT FROM pem.trace_run r WHERE r.trace_id = t.id);
+  GET DIAGNOSTICS n = ROW_COUNT; done := done || jsonb_build_object('traces', n);
+  -- Agents send a text again every day that its statement runs: one that did not come for so long belongs to nothing.
+  IF to_regclass('pemdata.sql_trace_texts') IS NOT NULL THEN
+    EXECUTE $sql$DELETE FROM pemdata.sql_trace_texts x WHERE x.recorded_at < now() - make_interval(days => 2 + greatest(
+        (SELECT max(p.retention_days) FROM pem.probe p WHERE p.name IN ('sql_trace_statements', 'sql_trace_events')),
+        (SELECT max(c.retention_days) FROM pem.probe_config c WHERE c.probe IN ('sql_trace_statements', 'sql_trace_events'))))$sql$;
+    GET DIAGNOSTICS n = ROW_COUNT; done := done || jsonb_build_object('trace_texts', n);
+  END IF;
   n := 0;
   FOR old IN SELECT t.role FROM pem.registration_token t JOIN pg_roles r ON r.rolname = t.role
               WHERE t.expires_at < now() - interval '1 hour' AND (r.rolcanlogin OR t.used_at IS NOT NULL)
@@ -189,7 +224,7 @@ BEGIN
     END;
   END LOOP;
   RETURN done || jsonb_build_object('tokens', n);
-END $$;
+END $_$;
 
 ALTER FUNCTION pem.collect_garbage() OWNER TO pem_owner;
 
@@ -264,6 +299,56 @@ BEGIN
 END $$;
 
 ALTER FUNCTION pem.create_token(display_name text, owner name, team name, ttl interval, verifier text) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.create_trace(target_id bigint, name text, options jsonb, schedule jsonb, duration_s integer, events boolean, events_per_s integer, continuous boolean, keep_files boolean) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.target := pem.seen_target(create_trace.target_id);
+  most_traces CONSTANT int := 100;
+  made bigint;
+BEGIN
+  IF it.kind <> 'server' THEN
+    RAISE EXCEPTION 'target % is no server', it.id USING ERRCODE = 'PE022';
+  END IF;
+  IF name IS NULL OR length(name) NOT BETWEEN 1 AND 200 THEN
+    RAISE EXCEPTION 'a trace''s name has 1 to 200 characters' USING ERRCODE = 'PE022';
+  END IF;
+  IF coalesce(jsonb_typeof(options), '') <> 'object' OR octet_length(options::text) > 8000 THEN
+    RAISE EXCEPTION 'options is an object of at most 8000 bytes' USING ERRCODE = 'PE022';
+  END IF;
+  IF options ? 'duration_s' THEN
+    RAISE EXCEPTION 'options: the length of a run is no option, it is duration_s' USING ERRCODE = 'PE022';
+  END IF;
+  IF schedule IS NOT NULL AND (coalesce(schedule ->> 'kind', '') NOT IN ('once', 'daily', 'cron')
+     OR octet_length(schedule::text) > 500 OR duration_s IS NULL) THEN
+    RAISE EXCEPTION 'a schedule is once, daily or cron, and needs the length of a run' USING ERRCODE = 'PE022';
+  END IF;
+  IF duration_s NOT BETWEEN 1 AND 2678400 OR events_per_s IS NULL OR events_per_s NOT BETWEEN 1 AND 1000000
+     OR events IS NULL OR continuous IS NULL OR keep_files IS NULL THEN
+    RAISE EXCEPTION 'a run takes 1 s to 31 days, events a second are 1 to 1000000' USING ERRCODE = 'PE022';
+  END IF;
+  IF continuous AND keep_files THEN
+    RAISE EXCEPTION 'a continuous trace makes room by removing files that are read: keep_files is not for it'
+      USING ERRCODE = 'PE022';
+  END IF;
+  PERFORM FROM pem.target t WHERE t.id = it.id FOR UPDATE;
+  IF (SELECT count(*) FROM pem.trace t WHERE t.target_id = it.id AND t.deleted_at IS NULL) >= most_traces THEN
+    RAISE EXCEPTION 'a server has at most % traces; delete some', most_traces USING ERRCODE = 'PE022';
+  END IF;
+  IF EXISTS (SELECT FROM pem.trace t WHERE t.target_id = it.id AND t.name = create_trace.name AND t.deleted_at IS NULL) THEN
+    RAISE EXCEPTION 'there is a trace "%" of that server', name USING ERRCODE = 'PE022';
+  END IF;
+  INSERT INTO pem.trace (target_id, name, options, schedule, duration_s, events, events_per_s, continuous, keep_files, created_by)
+    VALUES (it.id, create_trace.name, create_trace.options, create_trace.schedule, create_trace.duration_s,
+      create_trace.events, create_trace.events_per_s, create_trace.continuous, create_trace.keep_files, pem.invoker())
+    RETURNING id INTO made;
+  PERFORM pem.bump_target(it.id);
+  RETURN made;
+END $$;
+
+ALTER FUNCTION pem.create_trace(target_id bigint, name text, options jsonb, schedule jsonb, duration_s integer, events boolean, events_per_s integer, continuous boolean, keep_files boolean) OWNER TO pem_owner;
 
 CREATE FUNCTION pem.create_user(username name, level text, verifier text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -378,16 +463,49 @@ ALTER TABLE pem.target OWNER TO pem_owner;
 
 COMMENT ON TABLE pem.target IS 'One key space of hosts and servers; who sees a row of it sees that target''s data.';
 
-CREATE TABLE pem.target_agent (
+CREATE TABLE pem.trace (
+    id bigint NOT NULL,
     target_id bigint NOT NULL,
-    agent_id integer NOT NULL,
-    since timestamp with time zone DEFAULT now() NOT NULL,
-    until timestamp with time zone
-);
+    name text NOT NULL,
+    token text DEFAULT "left"(replace((gen_random_uuid())::text, '-'::text, ''::text), 8) NOT NULL,
+    options jsonb NOT NULL,
+    schedule jsonb,
+    duration_s integer,
+    events boolean NOT NULL,
+    events_per_s integer NOT NULL,
+    continuous boolean NOT NULL,
+    keep_files boolean NOT NULL,
+    created_by name NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    request text DEFAULT 'none'::text NOT NULL,
+    request_seq integer DEFAULT 0 NOT NULL,
+    requested_by name,
+    requested_at timestamp with time zone,
+    deleted_by name,
+    deleted_at timestamp with time zone,
+    handled_seq integer DEFAULT 0 NOT NULL,
+    state text DEFAULT 'new'::text NOT NULL,
+    code text,
+    error text,
+    run text,
+    next_at timestamp with time zone,
+    reported_at timestamp with time zone,
+    CONSTRAINT trace_duration_s_check CHECK (((duration_s >= 1) AND (duration_s <= 2678400))),
+    CONSTRAINT trace_events_per_s_check CHECK (((events_per_s >= 1) AND (events_per_s <= 1000000))),
+    CONSTRAINT trace_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT trace_request_check CHECK ((request = ANY (ARRAY['none'::text, 'start'::text, 'stop'::text])))
+)
+WITH (fillfactor='70');
 
-ALTER TABLE pem.target_agent OWNER TO pem_owner;
+ALTER TABLE pem.trace OWNER TO pem_owner;
 
-COMMENT ON TABLE pem.target_agent IS 'Who may report for a target, and might in the past: late batches are judged by it.';
+COMMENT ON COLUMN pem.trace.token IS 'Part of the trace''s name on the server: no other PEM takes it for its own.';
+
+COMMENT ON COLUMN pem.trace.duration_s IS 'Of each run; NULL: until somebody stops it.';
+
+COMMENT ON COLUMN pem.trace.events_per_s IS 'Statements that travel one by one; what is beyond is in the aggregates alone.';
+
+COMMENT ON COLUMN pem.trace.state IS 'new, idle, starting, running, stopping, blocked (code and error say by what).';
 
 CREATE FUNCTION pem.definitions(agent pem.agent) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -424,10 +542,25 @@ CREATE FUNCTION pem.definitions(agent pem.agent) RETURNS jsonb
                     FROM schedule))), 'servers', ( SELECT COALESCE(jsonb_agg(jsonb_build_object('targetId', s.target_id, 'name', m.name, 'host', s.host, 'port', s.port, 'database', s.database, 'user', s.username, 'sslmode', s.sslmode) ORDER BY s.target_id), '[]'::jsonb) AS "coalesce"
             FROM (mine m
               JOIN pem.server s ON ((s.target_id = m.id)))), 'schedule', ( SELECT COALESCE(jsonb_agg(jsonb_build_object('targetId', schedule.target_id, 'probe', schedule.probe, 'intervalMs', schedule.interval_ms) ORDER BY schedule.target_id, schedule.probe), '[]'::jsonb) AS "coalesce"
-            FROM schedule)) AS jsonb_build_object;
+            FROM schedule), 'traces', ( SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id, 'targetId', t.target_id, 'token', t.token, 'options', t.options, 'schedule', t.schedule, 'durationS', t.duration_s, 'events', t.events, 'eventsPerS', t.events_per_s, 'continuous', t.continuous, 'keepFiles', t.keep_files, 'request', t.request, 'requestSeq', t.request_seq, 'handledSeq', t.handled_seq) ORDER BY t.id), '[]'::jsonb) AS "coalesce"
+            FROM (mine m
+              JOIN pem.trace t ON (((t.target_id = m.id) AND (t.deleted_at IS NULL)))))) AS jsonb_build_object;
 END;
 
 ALTER FUNCTION pem.definitions(agent pem.agent) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.delete_trace(trace_id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.trace := pem.seen_trace(delete_trace.trace_id);
+BEGIN
+  UPDATE pem.trace t SET deleted_at = now(), deleted_by = pem.invoker() WHERE t.id = it.id;
+  PERFORM pem.bump_target(it.target_id);
+END $$;
+
+ALTER FUNCTION pem.delete_trace(trace_id bigint) OWNER TO pem_owner;
 
 CREATE FUNCTION pem.disable_user(username name) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -750,6 +883,63 @@ END $$;
 
 ALTER FUNCTION pem.note_certificate() OWNER TO pem_owner;
 
+CREATE FUNCTION pem.note_traces(agent_id integer, traces jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  most_reports CONSTANT int := 256;
+  most_runs CONSTANT int := 16;
+  most_runs_ever CONSTANT bigint := 200000;
+BEGIN
+  IF jsonb_array_length(traces) > most_reports OR pg_column_size(traces) > 262144 OR EXISTS (
+    SELECT FROM jsonb_array_elements(traces) x
+     WHERE jsonb_typeof(x) <> 'object' OR jsonb_typeof(coalesce(x -> 'runs', '[]')) <> 'array'
+        OR jsonb_array_length(coalesce(x -> 'runs', '[]')) > most_runs) THEN
+    RAISE EXCEPTION 'traces: at most % reports of at most % runs and 256 KiB', most_reports, most_runs USING ERRCODE = 'PE004';
+  END IF;
+  UPDATE pem.trace t SET handled_seq = greatest(t.handled_seq, (x ->> 'handledSeq')::int), state = left(x ->> 'state', 20),
+      code = left(x ->> 'code', 63), error = left(x ->> 'error', 1000), run = left(x ->> 'run', 40),
+      next_at = pem.moment(x ->> 'nextAtUs'), reported_at = clock_timestamp()
+    FROM jsonb_array_elements(traces) x
+    JOIN pem.trace o ON o.id = (x ->> 'id')::bigint
+    JOIN pem.target_agent ta ON ta.target_id = o.target_id AND ta.agent_id = note_traces.agent_id AND ta.until IS NULL
+   WHERE t.id = o.id AND x ->> 'state' IS NOT NULL;
+  IF EXISTS (
+    SELECT FROM jsonb_array_elements(traces) x CROSS JOIN LATERAL jsonb_array_elements(coalesce(x -> 'runs', '[]')) y
+     WHERE NOT EXISTS (SELECT FROM pem.trace_run r WHERE r.trace_id = (x ->> 'id')::bigint AND r.run = left(y ->> 'run', 40))
+       AND (SELECT count(*) FROM pem.trace_run r WHERE r.trace_id = (x ->> 'id')::bigint) >= most_runs_ever) THEN
+    RAISE EXCEPTION 'a trace has at most % runs', most_runs_ever USING ERRCODE = 'PE004';
+  END IF;
+  INSERT INTO pem.trace_run AS r (trace_id, run, target_id, server_id, server_name, state, started_at, stopped_at, until_at,
+      stop_reason, rows_read, bytes_read, events_sent, events_dropped, rows_skipped, bad_rows, repeated_rows, lag_bytes,
+      server_rows, server_bytes, server_lost_rows, server_lost_reason)
+    SELECT DISTINCT ON (o.id, y ->> 'run') o.id, left(y ->> 'run', 40), o.target_id, (y ->> 'serverId')::int,
+        left(coalesce(y ->> 'serverName', ''), 63), left(coalesce(y ->> 'state', ''), 20), pem.moment(y ->> 'startedUs'),
+        pem.moment(y ->> 'stoppedUs'), pem.moment(y ->> 'untilUs'), left(y ->> 'stopReason', 200),
+        coalesce((y ->> 'rowsRead')::bigint, 0), coalesce((y ->> 'bytesRead')::bigint, 0),
+        coalesce((y ->> 'eventsSent')::bigint, 0), coalesce((y ->> 'eventsDropped')::bigint, 0),
+        coalesce((y ->> 'rowsSkipped')::bigint, 0), coalesce((y ->> 'badRows')::bigint, 0),
+        coalesce((y ->> 'repeatedRows')::bigint, 0), coalesce((y ->> 'lagBytes')::bigint, 0),
+        (y ->> 'serverRows')::bigint, (y ->> 'serverBytes')::bigint, (y ->> 'serverLostRows')::bigint,
+        left(y ->> 'serverLostReason', 200)
+      FROM jsonb_array_elements(traces) x
+      JOIN pem.trace o ON o.id = (x ->> 'id')::bigint
+      JOIN pem.target_agent ta ON ta.target_id = o.target_id AND ta.agent_id = note_traces.agent_id AND ta.until IS NULL
+      CROSS JOIN LATERAL jsonb_array_elements(coalesce(x -> 'runs', '[]')) y
+     WHERE y ->> 'run' IS NOT NULL
+  ON CONFLICT (trace_id, run) DO UPDATE SET server_id = excluded.server_id, server_name = excluded.server_name,
+      state = excluded.state, started_at = excluded.started_at, stopped_at = excluded.stopped_at,
+      until_at = excluded.until_at, stop_reason = excluded.stop_reason, rows_read = excluded.rows_read,
+      bytes_read = excluded.bytes_read, events_sent = excluded.events_sent, events_dropped = excluded.events_dropped,
+      rows_skipped = excluded.rows_skipped, bad_rows = excluded.bad_rows, repeated_rows = excluded.repeated_rows,
+      lag_bytes = excluded.lag_bytes, server_rows = excluded.server_rows, server_bytes = excluded.server_bytes,
+      server_lost_rows = excluded.server_lost_rows, server_lost_reason = excluded.server_lost_reason,
+      reported_at = clock_timestamp();
+END $$;
+
+ALTER FUNCTION pem.note_traces(agent_id integer, traces jsonb) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.quarantine_agent(agent_id integer, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -910,6 +1100,24 @@ END $$;
 
 ALTER FUNCTION pem.renew_certificate(csr text) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.request_trace(trace_id bigint, request text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.trace := pem.seen_trace(request_trace.trace_id);
+BEGIN
+  IF request IS NULL OR request NOT IN ('start', 'stop') THEN
+    RAISE EXCEPTION 'a trace is started or stopped' USING ERRCODE = 'PE022';
+  END IF;
+  UPDATE pem.trace t SET request = request_trace.request, request_seq = t.request_seq + 1, requested_by = pem.invoker(),
+      requested_at = now()
+   WHERE t.id = it.id;
+  PERFORM pem.bump_target(it.target_id);
+END $$;
+
+ALTER FUNCTION pem.request_trace(trace_id bigint, request text) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.revoke_agent(agent_id integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -961,6 +1169,24 @@ BEGIN
 END $$;
 
 ALTER FUNCTION pem.seen_target(target_id bigint) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.seen_trace(trace_id bigint) RETURNS pem.trace
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  found_trace pem.trace;
+BEGIN
+  SELECT x.* INTO found_trace FROM pem.trace x JOIN pem.target t ON t.id = x.target_id
+   WHERE x.id = seen_trace.trace_id AND x.deleted_at IS NULL AND t.deleted_at IS NULL
+     AND pem.sees(pem.invoker(), t.owner, t.team);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no trace %', seen_trace.trace_id USING ERRCODE = 'PE021';
+  END IF;
+  RETURN found_trace;
+END $$;
+
+ALTER FUNCTION pem.seen_trace(trace_id bigint) OWNER TO pem_owner;
 
 CREATE FUNCTION pem.send_command(agent_id integer, kind text, payload jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1146,6 +1372,9 @@ BEGIN
       FROM jsonb_array_elements(request -> 'servers') x
       JOIN pem.target_agent ta ON ta.target_id = (x ->> 'targetId')::bigint AND ta.agent_id = me.id AND ta.until IS NULL
      WHERE s.target_id = ta.target_id;
+  END IF;
+  IF jsonb_typeof(request -> 'traces') = 'array' AND request -> 'traces' <> '[]' THEN
+    PERFORM pem.note_traces(me.id, request -> 'traces');
   END IF;
   IF me.version IS DISTINCT FROM left(request ->> 'version', 50) THEN
     UPDATE pem.agent a SET version = left(request ->> 'version', 50) WHERE a.id = me.id;
@@ -1617,6 +1846,52 @@ ALTER TABLE pem.target ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE pem.trace ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME pem.trace_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE pem.trace_run (
+    trace_id bigint NOT NULL,
+    run text NOT NULL,
+    target_id bigint NOT NULL,
+    server_id integer,
+    server_name text NOT NULL,
+    state text NOT NULL,
+    started_at timestamp with time zone,
+    stopped_at timestamp with time zone,
+    until_at timestamp with time zone,
+    stop_reason text,
+    rows_read bigint NOT NULL,
+    bytes_read bigint NOT NULL,
+    events_sent bigint NOT NULL,
+    events_dropped bigint NOT NULL,
+    rows_skipped bigint NOT NULL,
+    bad_rows bigint NOT NULL,
+    repeated_rows bigint NOT NULL,
+    lag_bytes bigint NOT NULL,
+    server_rows bigint,
+    server_bytes bigint,
+    server_lost_rows bigint,
+    server_lost_reason text,
+    reported_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE pem.trace_run OWNER TO pem_owner;
+
+COMMENT ON TABLE pem.trace_run IS 'What agents said of each trace they ran; server_id is the column trace of pemhistory.sql_trace_*.';
+
+COMMENT ON COLUMN pem.trace_run.events_dropped IS 'Statements counted in the aggregates that did not travel one by one.';
+
+COMMENT ON COLUMN pem.trace_run.rows_skipped IS 'Rows that the agent left unread because it was too far behind: in no aggregate.';
+
+COMMENT ON COLUMN pem.trace_run.repeated_rows IS 'Rows that the agent read beyond what the server had written: some came twice.';
+
 CREATE TABLE pem.web_session (
     token_hash bytea NOT NULL,
     username name NOT NULL,
@@ -2010,6 +2285,19 @@ WITH (fillfactor='50');
 
 ALTER TABLE pemdata.settings OWNER TO pem_owner;
 
+CREATE TABLE pemdata.sql_trace_texts (
+    target_id bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    text text,
+    _arrival bigint NOT NULL,
+    _seq bigint NOT NULL,
+    _gone boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE pemdata.sql_trace_texts OWNER TO pem_owner;
+
 CREATE TABLE pemdata.table_statistics (
     target_id bigint NOT NULL,
     database_name name NOT NULL,
@@ -2383,6 +2671,120 @@ PARTITION BY RANGE (recorded_at);
 
 ALTER TABLE pemhistory.settings OWNER TO pem_history;
 
+CREATE TABLE pemhistory.sql_trace_events (
+    recorded_at timestamp with time zone NOT NULL,
+    target_id bigint NOT NULL,
+    trace integer,
+    line bigint,
+    end_time timestamp with time zone,
+    exec_us bigint,
+    elapsed_us bigint,
+    serial bigint,
+    parent bigint,
+    level integer,
+    vxid text,
+    xid xid,
+    pid integer,
+    backend_start timestamp with time zone,
+    slot integer,
+    database name,
+    username name,
+    application text,
+    client text,
+    query_id bigint,
+    tag text,
+    plan_us bigint,
+    rows bigint,
+    shared_hit bigint,
+    shared_read bigint,
+    shared_dirtied bigint,
+    shared_written bigint,
+    local_hit bigint,
+    local_read bigint,
+    local_dirtied bigint,
+    local_written bigint,
+    temp_read bigint,
+    temp_written bigint,
+    shared_read_us bigint,
+    shared_write_us bigint,
+    temp_read_us bigint,
+    temp_write_us bigint,
+    wal_records bigint,
+    wal_fpi bigint,
+    wal_bytes bigint,
+    jit_us bigint,
+    workers_planned integer,
+    workers_launched integer,
+    sqlstate text,
+    error text,
+    cpu_user_us bigint,
+    cpu_system_us bigint,
+    major_faults bigint,
+    voluntary_switches bigint,
+    involuntary_switches bigint,
+    flags integer,
+    query text,
+    params text,
+    plan text
+)
+PARTITION BY RANGE (recorded_at);
+
+ALTER TABLE pemhistory.sql_trace_events OWNER TO pem_history;
+
+CREATE TABLE pemhistory.sql_trace_statements (
+    recorded_at timestamp with time zone NOT NULL,
+    target_id bigint NOT NULL,
+    trace integer NOT NULL,
+    database name NOT NULL,
+    username name NOT NULL,
+    nested boolean NOT NULL,
+    query_id bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    tag text,
+    first_at timestamp with time zone,
+    last_at timestamp with time zone,
+    calls bigint,
+    timed bigint,
+    planned bigint,
+    errors bigint,
+    cancelled bigint,
+    last_sqlstate text,
+    exec_us bigint,
+    min_us bigint,
+    max_us bigint,
+    histogram text,
+    elapsed_us bigint,
+    plan_us bigint,
+    rows bigint,
+    shared_hit bigint,
+    shared_read bigint,
+    shared_dirtied bigint,
+    shared_written bigint,
+    local_hit bigint,
+    local_read bigint,
+    local_dirtied bigint,
+    local_written bigint,
+    temp_read bigint,
+    temp_written bigint,
+    shared_read_us bigint,
+    shared_write_us bigint,
+    local_read_us bigint,
+    local_write_us bigint,
+    temp_read_us bigint,
+    temp_write_us bigint,
+    wal_records bigint,
+    wal_fpi bigint,
+    wal_bytes bigint,
+    jit_us bigint,
+    cpu_user_us bigint,
+    cpu_system_us bigint,
+    missed_calls bigint,
+    missed_us bigint
+)
+PARTITION BY RANGE (recorded_at);
+
+ALTER TABLE pemhistory.sql_trace_statements OWNER TO pem_history;
+
 CREATE TABLE pemhistory.table_statistics (
     recorded_at timestamp with time zone NOT NULL,
     target_id bigint NOT NULL,
@@ -2488,6 +2890,12 @@ ALTER TABLE ONLY pem.target_agent
 ALTER TABLE ONLY pem.target
     ADD CONSTRAINT target_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY pem.trace
+    ADD CONSTRAINT trace_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY pem.trace_run
+    ADD CONSTRAINT trace_run_pkey PRIMARY KEY (trace_id, run);
+
 ALTER TABLE ONLY pem.web_session
     ADD CONSTRAINT web_session_pkey PRIMARY KEY (token_hash);
 
@@ -2548,6 +2956,9 @@ ALTER TABLE ONLY pemdata.session_info
 ALTER TABLE ONLY pemdata.settings
     ADD CONSTRAINT settings_pkey PRIMARY KEY (target_id, name);
 
+ALTER TABLE ONLY pemdata.sql_trace_texts
+    ADD CONSTRAINT sql_trace_texts_pkey PRIMARY KEY (target_id, fingerprint);
+
 ALTER TABLE ONLY pemdata.table_statistics
     ADD CONSTRAINT table_statistics_pkey PRIMARY KEY (target_id, database_name, schema_name, table_name);
 
@@ -2566,6 +2977,8 @@ CREATE INDEX stray_target ON pem.stray USING btree (target_id, at);
 CREATE INDEX target_agent_agent ON pem.target_agent USING btree (agent_id);
 
 CREATE UNIQUE INDEX target_agent_one ON pem.target_agent USING btree (target_id) WHERE (until IS NULL);
+
+CREATE UNIQUE INDEX trace_name ON pem.trace USING btree (target_id, name) WHERE (deleted_at IS NULL);
 
 CREATE INDEX slot_0_agent ON pem_inbox.slot_0 USING btree (agent_id);
 
@@ -2602,6 +3015,10 @@ CREATE INDEX server_info_at ON ONLY pemhistory.server_info USING btree (target_i
 CREATE INDEX session_info_at ON ONLY pemhistory.session_info USING btree (target_id, recorded_at);
 
 CREATE INDEX settings_at ON ONLY pemhistory.settings USING btree (target_id, recorded_at);
+
+CREATE INDEX sql_trace_events_at ON ONLY pemhistory.sql_trace_events USING btree (target_id, recorded_at);
+
+CREATE INDEX sql_trace_statements_at ON ONLY pemhistory.sql_trace_statements USING btree (target_id, recorded_at);
 
 CREATE INDEX table_statistics_at ON ONLY pemhistory.table_statistics USING btree (target_id, recorded_at);
 
@@ -2642,6 +3059,15 @@ ALTER TABLE ONLY pem.target_agent
 ALTER TABLE ONLY pem.target_agent
     ADD CONSTRAINT target_agent_target_id_fkey FOREIGN KEY (target_id) REFERENCES pem.target(id);
 
+ALTER TABLE ONLY pem.trace_run
+    ADD CONSTRAINT trace_run_target_id_fkey FOREIGN KEY (target_id) REFERENCES pem.target(id);
+
+ALTER TABLE ONLY pem.trace_run
+    ADD CONSTRAINT trace_run_trace_id_fkey FOREIGN KEY (trace_id) REFERENCES pem.trace(id);
+
+ALTER TABLE ONLY pem.trace
+    ADD CONSTRAINT trace_target_id_fkey FOREIGN KEY (target_id) REFERENCES pem.target(id);
+
 ALTER TABLE pem.agent ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pem.agent_heartbeat ENABLE ROW LEVEL SECURITY;
@@ -2674,6 +3100,10 @@ CREATE POLICY master ON pem.target FOR SELECT TO pem_master USING (true);
 
 CREATE POLICY master ON pem.target_agent FOR SELECT TO pem_master USING (true);
 
+CREATE POLICY master ON pem.trace FOR SELECT TO pem_master USING (true);
+
+CREATE POLICY master ON pem.trace_run FOR SELECT TO pem_master USING (true);
+
 ALTER TABLE pem.probe_config ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pem.probe_state ENABLE ROW LEVEL SECURITY;
@@ -2698,6 +3128,10 @@ ALTER TABLE pem.stray ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pem.target ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pem.target_agent ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE pem.trace ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE pem.trace_run ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY visible ON pem.agent FOR SELECT TO pem_user USING ((host_target_id IN ( SELECT t.id
    FROM pem.target t)));
@@ -2739,6 +3173,12 @@ CREATE POLICY visible ON pem.target FOR SELECT TO pem_user USING (pem.sees(CURRE
 CREATE POLICY visible ON pem.target_agent FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
    FROM pem.target t)));
 
+CREATE POLICY visible ON pem.trace FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
+   FROM pem.target t)));
+
+CREATE POLICY visible ON pem.trace_run FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
+   FROM pem.target t)));
+
 ALTER TABLE pemdata.agent_probes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pemdata.agent_self ENABLE ROW LEVEL SECURITY;
@@ -2766,6 +3206,8 @@ ALTER TABLE pemdata.server_info ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pemdata.session_info ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pemdata.settings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE pemdata.sql_trace_texts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pemdata.table_statistics ENABLE ROW LEVEL SECURITY;
 
@@ -2811,6 +3253,9 @@ CREATE POLICY visible ON pemdata.session_info FOR SELECT TO pem_user USING (((NO
 CREATE POLICY visible ON pemdata.settings FOR SELECT TO pem_user USING (((NOT _gone) AND (target_id IN ( SELECT t.id
    FROM pem.target t))));
 
+CREATE POLICY visible ON pemdata.sql_trace_texts FOR SELECT TO pem_user USING (((NOT _gone) AND (target_id IN ( SELECT t.id
+   FROM pem.target t))));
+
 CREATE POLICY visible ON pemdata.table_statistics FOR SELECT TO pem_user USING (((NOT _gone) AND (target_id IN ( SELECT t.id
    FROM pem.target t))));
 
@@ -2841,6 +3286,10 @@ ALTER TABLE pemhistory.server_info ENABLE ROW LEVEL SECURITY;
 ALTER TABLE pemhistory.session_info ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pemhistory.settings ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE pemhistory.sql_trace_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE pemhistory.sql_trace_statements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pemhistory.table_statistics ENABLE ROW LEVEL SECURITY;
 
@@ -2886,6 +3335,12 @@ CREATE POLICY visible ON pemhistory.session_info FOR SELECT TO pem_user USING ((
 CREATE POLICY visible ON pemhistory.settings FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
    FROM pem.target t)));
 
+CREATE POLICY visible ON pemhistory.sql_trace_events FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
+   FROM pem.target t)));
+
+CREATE POLICY visible ON pemhistory.sql_trace_statements FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
+   FROM pem.target t)));
+
 CREATE POLICY visible ON pemhistory.table_statistics FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
    FROM pem.target t)));
 
@@ -2922,6 +3377,12 @@ GRANT ALL ON FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) TO pem_
 
 REVOKE ALL ON FUNCTION pem.bump_config(agent_ids integer[]) FROM PUBLIC;
 
+GRANT SELECT ON TABLE pem.target_agent TO pem_user;
+GRANT SELECT ON TABLE pem.target_agent TO pem_ingest;
+GRANT SELECT ON TABLE pem.target_agent TO pem_master;
+
+REVOKE ALL ON FUNCTION pem.bump_target(target_id bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION pem.certificate(csr_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.certificate(csr_id bigint) TO pem_agent;
 
@@ -2938,6 +3399,9 @@ GRANT ALL ON FUNCTION pem.create_team(team name) TO pem_super_admin;
 
 REVOKE ALL ON FUNCTION pem.create_token(display_name text, owner name, team name, ttl interval, verifier text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.create_token(display_name text, owner name, team name, ttl interval, verifier text) TO pem_admin;
+
+REVOKE ALL ON FUNCTION pem.create_trace(target_id bigint, name text, options jsonb, schedule jsonb, duration_s integer, events boolean, events_per_s integer, continuous boolean, keep_files boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.create_trace(target_id bigint, name text, options jsonb, schedule jsonb, duration_s integer, events boolean, events_per_s integer, continuous boolean, keep_files boolean) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.create_user(username name, level text, verifier text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.create_user(username name, level text, verifier text) TO pem_super_admin;
@@ -2980,11 +3444,13 @@ GRANT SELECT ON TABLE pem.target TO pem_user;
 GRANT SELECT ON TABLE pem.target TO pem_ingest;
 GRANT SELECT ON TABLE pem.target TO pem_master;
 
-GRANT SELECT ON TABLE pem.target_agent TO pem_user;
-GRANT SELECT ON TABLE pem.target_agent TO pem_ingest;
-GRANT SELECT ON TABLE pem.target_agent TO pem_master;
+GRANT SELECT ON TABLE pem.trace TO pem_user;
+GRANT SELECT ON TABLE pem.trace TO pem_master;
 
 REVOKE ALL ON FUNCTION pem.definitions(agent pem.agent) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION pem.delete_trace(trace_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.delete_trace(trace_id bigint) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.disable_user(username name) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.disable_user(username name) TO pem_super_admin;
@@ -3068,6 +3534,8 @@ GRANT ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) TO pem
 
 REVOKE ALL ON FUNCTION pem.note_certificate() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION pem.note_traces(agent_id integer, traces jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION pem.quarantine_agent(agent_id integer, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.quarantine_agent(agent_id integer, reason text) TO pem_ingest;
 
@@ -3094,12 +3562,17 @@ GRANT ALL ON FUNCTION pem.remove_server(target_id bigint) TO pem_admin;
 REVOKE ALL ON FUNCTION pem.renew_certificate(csr text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.renew_certificate(csr text) TO pem_agent;
 
+REVOKE ALL ON FUNCTION pem.request_trace(trace_id bigint, request text) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.request_trace(trace_id bigint, request text) TO pem_admin;
+
 REVOKE ALL ON FUNCTION pem.revoke_agent(agent_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.revoke_agent(agent_id integer) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.seen_agent(agent_id integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.seen_target(target_id bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION pem.seen_trace(trace_id bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.send_command(agent_id integer, kind text, payload jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.send_command(agent_id integer, kind text, payload jsonb) TO pem_admin;
@@ -3377,6 +3850,9 @@ GRANT SELECT ON TABLE pem.stray TO pem_user;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pem.stray TO pem_ingest;
 GRANT SELECT ON TABLE pem.stray TO pem_master;
 
+GRANT SELECT ON TABLE pem.trace_run TO pem_user;
+GRANT SELECT ON TABLE pem.trace_run TO pem_master;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pem.web_session TO pem_web;
 
 GRANT SELECT ON TABLE pemdata.agent_probes TO pem_user;
@@ -3420,6 +3896,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pemdata.session_info TO pem_ingest;
 
 GRANT SELECT ON TABLE pemdata.settings TO pem_user;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pemdata.settings TO pem_ingest;
+
+GRANT SELECT ON TABLE pemdata.sql_trace_texts TO pem_user;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pemdata.sql_trace_texts TO pem_ingest;
 
 GRANT SELECT ON TABLE pemdata.table_statistics TO pem_user;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pemdata.table_statistics TO pem_ingest;
@@ -3465,6 +3944,12 @@ GRANT SELECT,INSERT ON TABLE pemhistory.session_info TO pem_ingest;
 
 GRANT SELECT ON TABLE pemhistory.settings TO pem_user;
 GRANT SELECT,INSERT ON TABLE pemhistory.settings TO pem_ingest;
+
+GRANT SELECT ON TABLE pemhistory.sql_trace_events TO pem_user;
+GRANT SELECT,INSERT ON TABLE pemhistory.sql_trace_events TO pem_ingest;
+
+GRANT SELECT ON TABLE pemhistory.sql_trace_statements TO pem_user;
+GRANT SELECT,INSERT ON TABLE pemhistory.sql_trace_statements TO pem_ingest;
 
 GRANT SELECT ON TABLE pemhistory.table_statistics TO pem_user;
 GRANT SELECT,INSERT ON TABLE pemhistory.table_statistics TO pem_ingest;

@@ -33,7 +33,8 @@ export const probeLevels = ['host', 'server', 'database', 'target', 'pem'] as co
 export const columnRoles = ['key', 'metric'] as const;
 /** A counter only grows (until a reset), a gauge moves freely, a label is not a quantity. */
 export const columnKinds = ['counter', 'gauge', 'label'] as const;
-export const collectorKinds = ['os', 'sql', 'self'] as const;
+/** trace: rows of the SQL profiler's traces, from agent/profiler. */
+export const collectorKinds = ['os', 'sql', 'self', 'trace'] as const;
 /** full: every run sends all rows · delta: only changed rows travel · append: events. */
 export const probeModes = ['full', 'delta', 'append'] as const;
 
@@ -85,6 +86,39 @@ export interface ScheduleEntry {
   readonly intervalMs: number;
 }
 
+/** When a trace runs by itself. Times of day are those of an IANA time zone. */
+export type TraceSchedule =
+  | { readonly kind: 'once'; readonly atUs: number }
+  | { readonly kind: 'daily'; readonly time: string; readonly timezone: string }
+  | { readonly kind: 'cron'; readonly pattern: string; readonly timezone: string };
+
+/** A trace of the SQL profiler as people want it. */
+export interface TraceDefinition {
+  readonly id: number;
+  readonly targetId: number;
+  /** Part of the trace's name on the server: tells it from traces of another PEM. */
+  readonly token: string;
+  /** For sql_profiler.start(). */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** null: it runs when somebody asks for it. */
+  readonly schedule: TraceSchedule | null;
+  /** How long each run is; null: until it is stopped. */
+  readonly durationS: number | null;
+  /** Statements travel one by one, beside the aggregates. */
+  readonly events: boolean;
+  /** Of them at most so many a second. */
+  readonly eventsPerS: number;
+  /** A run that came to its limit of bytes is followed by another until its time is over. */
+  readonly continuous: boolean;
+  /** Files stay on the server when a run is over and read. */
+  readonly keepFiles: boolean;
+  /** What somebody asked for last, and how often something was asked for. */
+  readonly request: 'none' | 'start' | 'stop';
+  readonly requestSeq: number;
+  /** How much of that the agent had said it knows of. */
+  readonly handledSeq: number;
+}
+
 export interface AgentDefinitions {
   readonly agentId: number;
   readonly configVersion: number;
@@ -93,4 +127,6 @@ export interface AgentDefinitions {
   readonly servers: readonly ServerTarget[];
   /** Enabled entries only. */
   readonly schedule: readonly ScheduleEntry[];
+  /** An older PEM sends none. */
+  readonly traces?: readonly TraceDefinition[];
 }

@@ -16,6 +16,9 @@ import { networkStatistics } from './network_statistics.js';
 import { serverInfo } from './server_info.js';
 import { sessionInfo } from './session_info.js';
 import { settings } from './settings.js';
+import { sqlTraceEvents } from './sql_trace_events.js';
+import { sqlTraceStatements } from './sql_trace_statements.js';
+import { sqlTraceTexts } from './sql_trace_texts.js';
 import { tableStatistics } from './table_statistics.js';
 
 export const probes: readonly ProbeDefinition[] = [
@@ -31,6 +34,9 @@ export const probes: readonly ProbeDefinition[] = [
   backgroundWriterStatistics,
   settings,
   tableStatistics,
+  sqlTraceEvents,
+  sqlTraceStatements,
+  sqlTraceTexts,
   agentSelf,
   agentProbes,
   ingestSelf,

@@ -49,7 +49,7 @@ describe.each(probes.map((probe) => [probe.name, probe] as const))('%s', (_name,
   test('has SQL where SQL is its collector, by ascending version from 13 on, one statement each', () => {
     if (probe.collector !== 'sql') {
       expect(probe.sql).toBeUndefined();
-      expect(['host', 'target']).toContain(probe.level);
+      expect(probe.collector === 'trace' ? ['server'] : ['host', 'target']).toContain(probe.level);
       return;
     }
     const versions = (probe.sql ?? []).map((sql) => sql.minVersion);

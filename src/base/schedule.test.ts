@@ -1,0 +1,71 @@
+/** Schedules over changes of the clock, their edges, and what is refused. */
+import { expect, test } from 'vitest';
+import { checkSchedule, nextMs, occurrenceAt } from './schedule.js';
+
+const at = (text: string): number => Date.parse(text);
+const daily = { kind: 'daily', time: '02:30', timezone: 'Europe/Berlin' } as const;
+
+test('a run is [begin, end): its first moment is in it, its last is not', () => {
+  const begin = at('2026-01-10T01:30:00Z');
+  const run = { atUs: begin * 1000, untilUs: (begin + 3_600_000) * 1000 };
+  expect(occurrenceAt(daily, 3600, begin - 1)).toBeNull();
+  expect(occurrenceAt(daily, 3600, begin)).toEqual(run);
+  expect(occurrenceAt(daily, 3600, begin + 3_599_999)).toEqual(run);
+  expect(occurrenceAt(daily, 3600, begin + 3_600_000)).toBeNull();
+});
+
+test('once', () => {
+  const once = { kind: 'once', atUs: 5_000_000 } as const;
+  expect(nextMs(once, 4_999)).toBe(5_000);
+  expect(nextMs(once, 5_000)).toBeNull();
+  expect(occurrenceAt(once, 2, 6_999)).toEqual({ atUs: 5_000_000, untilUs: 7_000_000 });
+  expect(occurrenceAt(once, 2, 7_000)).toBeNull();
+});
+
+test('an hour that is skipped and an hour that comes twice give one run each', () => {
+  const runs = (from: string, to: string): string[] => {
+    const found: string[] = [];
+    for (let ms = nextMs(daily, at(from)); ms !== null && ms < at(to); ms = nextMs(daily, ms)) {
+      found.push(new Date(ms).toISOString());
+    }
+    return found;
+  };
+  expect(runs('2026-03-28T12:00:00Z', '2026-03-30T12:00:00Z')).toEqual([
+    '2026-03-29T01:30:00.000Z',
+    '2026-03-30T00:30:00.000Z',
+  ]);
+  expect(runs('2026-10-24T12:00:00Z', '2026-10-26T12:00:00Z')).toEqual([
+    '2026-10-25T00:30:00.000Z',
+    '2026-10-26T01:30:00.000Z',
+  ]);
+});
+
+test('runs that would overlap come one after the other', () => {
+  const hourly = { kind: 'cron', pattern: '0 * * * *', timezone: 'UTC' } as const;
+  const twoHours = (text: string): string | undefined => {
+    const run = occurrenceAt(hourly, 7200, at(text));
+    return run === null ? undefined : new Date(run.atUs / 1000).toISOString().slice(11, 16);
+  };
+  expect([twoHours('2026-01-01T05:59:59Z'), twoHours('2026-01-01T06:00:00Z')]).toEqual(['04:00', '05:00']);
+});
+
+test.each([
+  [{ kind: 'daily', time: '24:00', timezone: 'UTC' }, 'time is HH:MM'],
+  [{ kind: 'daily', time: '03:00', timezone: 'Mars/Olympus' }, 'Mars/Olympus'],
+  [{ kind: 'cron', pattern: '* * * * * *', timezone: 'UTC' }, 'five fields'],
+  [{ kind: 'cron', pattern: '61 * * * *', timezone: 'UTC' }, 'minute'],
+  [{ kind: 'cron', pattern: '0 0 30 2 *', timezone: 'UTC' }, 'never comes'],
+  [{ kind: 'cron', pattern: '', timezone: 'UTC' }, 'five fields'],
+  [{ kind: 'cron', pattern: '2026-01-01T00:00:00', timezone: 'UTC' }, 'five fields'],
+  [{ kind: 'once', atUs: -1 }, 'atUs'],
+] as const)('refused: %j', (schedule, why) => {
+  expect(() => checkSchedule(schedule)).toThrow(
+    expect.objectContaining({ code: 'schedule_invalid', message: expect.stringContaining(why) }),
+  );
+});
+
+test('good ones pass', () => {
+  checkSchedule(daily);
+  checkSchedule({ kind: 'cron', pattern: '*/15 8-18 * * 1-5', timezone: 'America/New_York' });
+  checkSchedule({ kind: 'once', atUs: 1_800_000_000_000_000 });
+});

@@ -104,7 +104,7 @@ prof_error_caught(ProfFrame *frame)
 		describe(frame, edata->sqlerrcode, edata->message, edata->internalquery);
 		prof_row_write(frame);
 	}
-	frame->done = true;
+	prof_frame_done(frame);
 }
 
 void
@@ -198,7 +198,7 @@ on_fatal(ErrorData *edata)
 		}
 		else
 			prof_frame_leave(frame);
-		frame->done = true;
+		prof_frame_done(frame);
 	}
 	prof_xact_forget();
 	if (!written)

@@ -15,7 +15,8 @@
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 
-#define FRAMES_AT_ONCE 16
+/* The first of them are static: what a session allocates stays where it would be without us. */
+#define FRAMES_AT_ONCE 8
 
 ProfFrame  *prof_active = NULL;
 ProfFrame  *prof_outermost = NULL;
@@ -35,28 +36,6 @@ int64
 prof_next_serial(void)
 {
 	return ++last_serial;
-}
-
-uint32
-prof_kind_of(CmdType operation)
-{
-	switch (operation)
-	{
-		case CMD_SELECT:
-			return PROF_KIND_SELECT;
-		case CMD_INSERT:
-			return PROF_KIND_INSERT;
-		case CMD_UPDATE:
-			return PROF_KIND_UPDATE;
-		case CMD_DELETE:
-			return PROF_KIND_DELETE;
-#if PG_VERSION_NUM >= 150000
-		case CMD_MERGE:
-			return PROF_KIND_MERGE;
-#endif
-		default:
-			return PROF_KIND_UTILITY;
-	}
 }
 
 /* xorshift: which statements are sampled is no secret. */
@@ -139,28 +118,22 @@ prof_frame_begin(ProfFrame *frame, uint32 kind)
 
 	if (unlikely(outer != NULL && prof_xact_settle_stale()))
 		outer = prof_active;
-	frame->flags = 0;
-	frame->parent = 0;
-	frame->level = 0;
+	if (outer != NULL && outer->inner == 0)
+		return false;
+	memset(&frame->parent, 0, offsetof(ProfFrame, tag) - offsetof(ProfFrame, parent));
 	if (outer != NULL)
 	{
-		if (outer->inner == 0)
-			return false;
 		frame->parent = outer->serial;
 		frame->level = outer->level + 1;
 		frame->inner = outer->inner;
 		frame->options = outer->options;
 		frame->flags = outer->flags & CSV_FLAG_WORKER;
 		frame->mask = prof_allowed(outer->inner);
-		frame->from_message = false;
 	}
 	else
 	{
 		if (unlikely(IsParallelWorker()))
-		{
 			frame->mask = worker_mask(frame);
-			frame->from_message = false;
-		}
 		else
 		{
 			frame->mask = prof_allowed(root_mask(frame, kind));
@@ -171,25 +144,9 @@ prof_frame_begin(ProfFrame *frame, uint32 kind)
 	}
 	frame->serial = prof_next_serial();
 	frame->lxid = prof_xact_lxid = PROF_VXID_LOCAL(prof_row_proc());
-	frame->executor = false;
-	frame->measured = false;
-	frame->ran = false;
-	frame->done = false;
-	frame->ending = false;
-	frame->silent = false;
-	frame->rare = false;
-	frame->search = PROF_SEARCH_SUSPECT;
-	frame->text = NULL;
-	frame->tag_length = 0;
-	frame->query_id = 0;
 	frame->plan_ns = -1;
 	frame->rows = -1;
-	frame->sqlstate = 0;
-	frame->error = NULL;
-	frame->error_query = NULL;
 	frame->params_length = -1;
-	frame->plan_text = NULL;
-	frame->plan_json = NULL;
 	frame->arrived = GetCurrentStatementStartTimestamp();
 	return true;
 }
@@ -218,11 +175,14 @@ prof_frame_speak(ProfFrame *frame)
 static bool
 grow(void)
 {
-	ProfFrame  *frames = MemoryContextAllocExtended(TopMemoryContext, FRAMES_AT_ONCE * sizeof(ProfFrame),
-													MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO);
+	static ProfFrame first[FRAMES_AT_ONCE];
+	static bool used = false;
+	ProfFrame  *frames = used ? MemoryContextAllocExtended(TopMemoryContext, sizeof first,
+														   MCXT_ALLOC_NO_OOM | MCXT_ALLOC_ZERO) : first;
 
 	if (frames == NULL)
 		return false;
+	used = true;
 	for (int i = 0; i < FRAMES_AT_ONCE; i++)
 		prof_frame_free(&frames[i]);
 	return true;
@@ -261,11 +221,14 @@ state_gone(void *arg)
 {
 	ProfFrame  *frame = arg;
 
-	prof_live--;
 	if (frame->ending)
+	{
+		prof_frame_done(frame);
 		return;
+	}
 	if (!frame->done && frame->ran && frame->mask != 0)
 		prof_row_write(frame);
+	prof_frame_done(frame);
 	prof_frame_free(frame);
 }
 
@@ -275,6 +238,7 @@ prof_frame_hang(ProfFrame *frame, QueryDesc *queryDesc)
 	frame->callback.func = state_gone;
 	frame->callback.arg = frame;
 	MemoryContextRegisterResetCallback(queryDesc->estate->es_query_cxt, &frame->callback);
+	frame->hung = true;
 	prof_live++;
 }
 
@@ -342,10 +306,6 @@ void
 prof_frame_measure(ProfFrame *frame)
 {
 	frame->measured = true;
-	frame->exec_ns = 0;
-	frame->jit_us = 0;
-	frame->workers_planned = 0;
-	frame->workers_launched = 0;
 	frame->io_known = track_io_timing;
 	if (unlikely(track_io_timing))
 		prof_io_times(frame->io_base);
@@ -361,11 +321,12 @@ prof_frame_measure(ProfFrame *frame)
 void
 prof_frame_resume(ProfFrame *frame)
 {
-	ProfCounters now = {.value[PROF_BLOCK_COUNTERS + PROF_WAL_COUNTERS] = 0};
+	ProfCounters now = {.value[2 * PROF_COUNTER_PAIRS - 1] = 0};
 
 	read_counters(&now);
-	for (int i = 0; i < lengthof(now.value); i++)
-		frame->base.value[i] += now.value[i] - frame->pause.value[i];
+#pragma GCC unroll 7
+	for (int i = 0; i < PROF_COUNTER_PAIRS; i++)
+		frame->base.pair[i] += now.pair[i] - frame->pause.pair[i];
 	if (unlikely(frame->io_known))
 	{
 		int64		io[PROF_IO_TIMES] = {0};

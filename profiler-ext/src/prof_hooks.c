@@ -291,13 +291,9 @@ end(QueryDesc *queryDesc)
 {
 	ProfFrame  *frame = likely(prof_live == 0) ? NULL : prof_frame_of(queryDesc);
 
-	/* The rest goes with the executor state. */
+	/* What never ran is no row; its frame goes with the executor state, as that of a written row does. */
 	if (frame == NULL || frame->done || !frame->ran || !frame->measured)
-	{
-		if (frame != NULL)
-			frame->done = true;
 		previous_end(queryDesc);
-	}
 	else
 		end_framed(frame, queryDesc);
 }

@@ -636,22 +636,20 @@ prof_mask_suspect(const char *text, size_t n)
 		const __m128i s = _mm_set1_epi8('s');
 		const __m128i fold = _mm_set1_epi8(0x20);
 		const __m128i slash = _mm_set1_epi8('/');
-		__m128i		found = _mm_setzero_si128();
 
-		for (;;)
+		/* Blocks overlap by a byte, so that each pair lies in one of them. */
+		for (;; at = at + 31 <= n ? at + 15 : n - 16)
 		{
-			__m128i		a = _mm_loadu_si128((const __m128i *) (const void *) (text + at));
-			__m128i		b = _mm_loadu_si128((const __m128i *) (const void *) (text + at + 1));
-			__m128i		pair = _mm_and_si128(_mm_cmpeq_epi8(_mm_or_si128(a, fold), s),
-											 _mm_cmpeq_epi8(_mm_or_si128(b, fold), s));
+			__m128i		bytes = _mm_loadu_si128((const __m128i *) (const void *) (text + at));
+			__m128i		either = _mm_or_si128(_mm_cmpeq_epi8(_mm_or_si128(bytes, fold), s), _mm_cmpeq_epi8(bytes, slash));
+			unsigned	found = (unsigned) _mm_movemask_epi8(either);
 
-			found = _mm_or_si128(found, _mm_or_si128(pair, _mm_and_si128(_mm_cmpeq_epi8(a, slash),
-																		 _mm_cmpeq_epi8(b, slash))));
-			if (at + 17 >= n)
+			if (found & (found >> 1))
 				break;
-			at = at + 33 <= n ? at + 16 : n - 17;
+			if (at + 16 >= n)
+				return false;
 		}
-		return _mm_movemask_epi8(found) != 0;
+		/* "s/" is no pair. */
 	}
 #endif
 	for (; at + 1 < n; at++)

@@ -43,7 +43,8 @@ typedef struct Room
 int64		prof_wall_offset_us = 0;
 int64		prof_wall_read_ns = PG_INT64_MIN / 2;
 
-static Room row = {0};
+static char first_row[FIRST_BYTES];
+static Room row = {first_row, sizeof first_row};
 static Room masked = {0};		/* texts without their secrets, one behind the other */
 static ProfSecrets secrets;
 
@@ -70,7 +71,7 @@ reserve(Room *room, size_t n)
 	bytes = MemoryContextAllocExtended(TopMemoryContext, n, MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
 	if (bytes == NULL)
 		return false;
-	if (room->bytes != NULL)
+	if (room->bytes != NULL && room->bytes != first_row)
 		pfree(room->bytes);
 	room->bytes = bytes;
 	room->capacity = n;
@@ -84,8 +85,7 @@ give_back(Room *room)
 	if (likely(room->capacity <= KEPT_BYTES))
 		return;
 	pfree(room->bytes);
-	room->bytes = NULL;
-	room->capacity = 0;
+	*room = room == &row ? (Room) {first_row, sizeof first_row} : (Room) {NULL, 0};
 }
 
 /*
@@ -207,7 +207,7 @@ prepare(const ProfFrame *frame, const ProfTrace *trace, Piece *query, Piece *par
 static void
 shrink(Piece *query, Piece *params, Piece *plan, Piece *error, uint32 *flags)
 {
-	size_t		room = row.capacity < FIXED_BYTES + 8 ? 0 : (row.capacity - FIXED_BYTES - 8) / 2;
+	size_t		room = (row.capacity - FIXED_BYTES - 8) / 2;
 
 	if (query->n > room)
 	{
@@ -316,8 +316,9 @@ put_counters(char *p, const ProfFrame *frame)
 
 	if (unlikely(!frame->measured))
 		return PUT_RUN(p, ",,,,,,,,,,,,,,,,,,,");
-	for (int i = 0; i < lengthof(used.value); i++)
-		used.value[i] = frame->pause.value[i] - frame->base.value[i];
+#pragma GCC unroll 7
+	for (int i = 0; i < PROF_COUNTER_PAIRS; i++)
+		used.pair[i] = frame->pause.pair[i] - frame->base.pair[i];
 	p = put(p, v[0]);
 	if ((v[1] | v[2] | v[3] | v[4] | v[5] | v[6] | v[7] | v[8] | v[9]) == 0)
 		p = PUT_RUN(p, "0,0,0,0,0,0,0,0,0,");
@@ -368,7 +369,7 @@ put_rest(char *p, const ProfFrame *frame, const ProfTrace *trace, const Piece *e
 	return put(p, flags);
 }
 
-/* The row for traces that ask for what trace asks for. Returns its length; 0: there is no memory at all. */
+/* The row for traces that ask for what trace asks for. Returns its length. */
 static size_t
 format(const ProfFrame *frame, const ProfTrace *trace, int64 end_us, int64 elapsed_us)
 {
@@ -382,11 +383,7 @@ format(const ProfFrame *frame, const ProfTrace *trace, int64 end_us, int64 elaps
 
 	prepare(frame, trace, &query, &params, &plan, &error, &flags);
 	if (unlikely(!reserve(&row, FIXED_BYTES + CSVW_TEXT_BYTES(query.n + params.n + plan.n + error.n) + 6)))
-	{
-		if (!reserve(&row, FIXED_BYTES))
-			return 0;
 		shrink(&query, &params, &plan, &error, &flags);
-	}
 	p = put_time(row.bytes, end_us);
 	if (likely(frame->exec_ns >= 0))
 		p = csvw_u64(p, frame->exec_ns / 1000);
@@ -496,15 +493,10 @@ send_row(const ProfFrame *frame, uint32 group, uint32 waiting, int64 end_us, int
 {
 	size_t		length = format(frame, &prof_traces[__builtin_ctz(group)], end_us, elapsed_us);
 
-	if (unlikely(length == 0))
-		prof_sink_lost(group & ~waiting);
-	else
-	{
-		if (likely((group & ~waiting) != 0))
-			prof_sink_row(group & ~waiting, end_us, row.bytes, length);
-		if (unlikely((group & waiting) != 0))
-			prof_hold_row(group & waiting, end_us, row.bytes, length);
-	}
+	if (likely((group & ~waiting) != 0))
+		prof_sink_row(group & ~waiting, end_us, row.bytes, length);
+	if (unlikely((group & waiting) != 0))
+		prof_hold_row(group & waiting, end_us, row.bytes, length);
 }
 
 void
@@ -516,7 +508,7 @@ prof_row_write(ProfFrame *frame)
 	uint32		waiting;
 	uint32		mask;
 
-	frame->done = true;
+	prof_frame_done(frame);
 	if (frame->silent)
 		return;
 	/* Rows of a slot are in the order of their ends, also where wall time was moved back a little. */

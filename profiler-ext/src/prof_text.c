@@ -7,35 +7,21 @@
 void
 prof_text_tag(ProfFrame *frame, CmdType operation)
 {
-	/* Sixteen bytes each, copied as a whole. */
-	static const char tags[][16] = {"", "SELECT", "UPDATE", "INSERT", "DELETE", "MERGE"};
-	static const int lengths[] = {0, 6, 6, 6, 6, 5};
-	int			i = 0;
+	/* Sixteen bytes each, copied as a whole; the first operations have the same numbers in all versions. */
+	static const char tags[][16] = {"", "SELECT", "UPDATE", "INSERT", "DELETE"};
+	static const char merge[16] = "MERGE";
 
-	switch (operation)
-	{
-		case CMD_SELECT:
-			i = 1;
-			break;
-		case CMD_UPDATE:
-			i = 2;
-			break;
-		case CMD_INSERT:
-			i = 3;
-			break;
-		case CMD_DELETE:
-			i = 4;
-			break;
+	frame->tag = tags[operation < lengthof(tags) ? operation : 0];
+	frame->tag_length = operation > CMD_UNKNOWN && operation < lengthof(tags) ? 6 : 0;
 #if PG_VERSION_NUM >= 150000
-		case CMD_MERGE:
-			i = 5;
-			break;
-#endif
-		default:
-			break;
+	if (operation == CMD_MERGE)
+	{
+		frame->tag = merge;
+		frame->tag_length = 5;
 	}
-	frame->tag = tags[i];
-	frame->tag_length = lengths[i];
+#else
+	(void) merge;
+#endif
 }
 
 /* Space as the scanner of SQL knows it. */

@@ -25,11 +25,13 @@ static ProfFrame implicit;
 static bool implicit_measured = false;
 static int64 implicit_serial = 0;	/* given to children before the commit itself was seen */
 static int64 error_ns = 0;
+static bool busy = false;		/* one of the above is set */
 
 void
 prof_xact_defer(ProfFrame *frame)
 {
 	deferred = frame;
+	busy = true;
 }
 
 void
@@ -46,6 +48,7 @@ prof_xact_begin_root(ProfFrame *frame)
 		return;
 	if (implicit_serial == 0)
 		implicit_serial = prof_next_serial();
+	busy = true;
 	frame->parent = implicit_serial;
 	frame->level = 1;
 	frame->from_message = false;
@@ -62,6 +65,7 @@ void
 prof_xact_note(void)
 {
 	error_ns = prof_now_ns();
+	busy = true;
 	if (LocalTransactionIdIsValid(PROF_VXID_LOCAL(MyProc)))
 		prof_xact_lxid = PROF_VXID_LOCAL(MyProc);
 }
@@ -135,7 +139,7 @@ finish_implicit(bool committed)
 	prof_row_write(&implicit);
 }
 
-static void
+static inline void
 before_end(void)
 {
 	if (deferred != NULL || (implicit_serial == 0 && !TransactionIdIsValid(GetTopTransactionIdIfAny())))
@@ -144,12 +148,16 @@ before_end(void)
 	{
 		prof_frame_measure(&implicit);
 		implicit_measured = true;
+		busy = true;
 	}
 }
 
 static void
 ended(bool committed)
 {
+	if (likely(!busy && !TransactionIdIsValid(GetTopTransactionIdIfAny()) && !prof_error_in_transaction))
+		return;
+	busy = false;
 	if (deferred != NULL)
 		finish_deferred();
 	else if (implicit_measured || implicit_serial != 0 || (!committed && prof_error_in_transaction) ||
@@ -164,11 +172,8 @@ ended(bool committed)
 static void
 xact_event(XactEvent event, void *arg)
 {
-	if (likely(!prof_watching() && deferred == NULL))
-	{
-		implicit_measured = false;
+	if (likely(!prof_watching() && !busy))
 		return;
-	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:

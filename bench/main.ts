@@ -13,6 +13,8 @@ const runs: Readonly<Record<string, () => Promise<BenchRun>>> = {
   latency: () => import('./runs/latency.js'),
   push: () => import('./runs/push.js'),
   ui: () => import('./runs/ui.js'),
+  'profiler-instructions': () => import('./runs/profiler_instructions.js'),
+  profiler: () => import('./runs/profiler.js'),
 };
 
 async function main(): Promise<number> {

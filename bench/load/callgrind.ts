@@ -57,6 +57,8 @@ export function readDump(text: string, library: string): Dump {
 }
 
 export interface CountOptions {
+  /** The server's programs; default: those of the rig. */
+  readonly bin?: string;
   readonly settings: Readonly<Record<string, string>>;
   /** Runs before the count, with the server under valgrind: makes the extension, starts traces. */
   readonly prepare?: (cluster: Cluster) => Promise<void>;
@@ -106,13 +108,15 @@ async function dumpOf(cluster: Cluster, options: CountOptions, transactions: num
 
 /** @throws where valgrind is not installed: apt-get install valgrind. */
 export async function count(options: CountOptions): Promise<Counted> {
-  const cluster = await startCluster({ settings: { autovacuum: 'off' } });
+  const bin = options.bin === undefined ? {} : { bin: options.bin };
+  const cluster = await startCluster({ ...bin, settings: { autovacuum: 'off' } });
   try {
     await pgbench(cluster, ['-i', '-q', '-s', '1']);
     await cluster.query('VACUUM ANALYZE');
     await cluster.query('CHECKPOINT');
     await cluster.halt('fast');
     const counted = await startCluster({
+      ...bin,
       settings: { autovacuum: 'off', ...options.settings },
       template: cluster.dataDirectory,
       under: [

@@ -17,13 +17,18 @@ export function serverError(error: unknown): PgError | undefined {
   return inner instanceof PgError ? inner : undefined;
 }
 
+/** A file of the cluster in a message, whatever language the message is in. */
+const clusterFile = /"(base|global|pg_[a-z_]+)\//;
+
 /**
  * True where the data or the statement is to blame: doing the same again fails again. Everything else (connection,
- * shutdown, locks, resources, read-only standby) is outside trouble.
+ * shutdown, locks, resources, read-only standby, damaged tables) is outside trouble.
  */
 export function isDataError(error: unknown): boolean {
-  const code = serverError(error)?.code ?? '';
-  return /^(0A|21|22|23|42|44|54|P0|XX)...$/.test(code);
+  const { code = '', message = '' } = serverError(error) ?? {};
+  // An errno that PostgreSQL has no code for, as EDQUOT has none in 15, comes as an internal error about a file.
+  if (code === 'XX000') return !clusterFile.test(message);
+  return /^(0A|21|22|23|42|44|54|P0)...$/.test(code);
 }
 
 async function trial(

@@ -15,6 +15,7 @@ const runs: Readonly<Record<string, () => Promise<BenchRun>>> = {
   ui: () => import('./runs/ui.js'),
   'profiler-instructions': () => import('./runs/profiler_instructions.js'),
   profiler: () => import('./runs/profiler.js'),
+  'profiler-row': () => import('./runs/profiler_row.js'),
 };
 
 async function main(): Promise<number> {

@@ -212,10 +212,14 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   const figures: Record<string, number> = {};
   const bars: BenchResult['bars'][number][] = [];
   try {
-    execFileSync(join(bin, 'pgbench'), [
-      ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
-      ...['-i', '-q', '-s', String(scale), 'postgres'],
-    ]);
+    execFileSync(
+      join(bin, 'pgbench'),
+      [
+        ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
+        ...['-i', '-q', '-s', String(scale), 'postgres'],
+      ],
+      { stdio: 'ignore' },
+    );
     await cluster.query('CREATE EXTENSION sql_profiler');
     await cluster.query('CREATE EXTENSION pg_stat_statements');
     const loads: [Mode, Script][] = [

@@ -1,6 +1,6 @@
 /**
- * A disk that is full soon: a tmpfs of a few MB for tests of ENOSPC. Mounting needs root; `refusal()` says why it cannot be
- * had, for the name of a skipped test. Its owner is the test that mounted it; disks whose test was killed are unmounted by
+ * A disk that is full soon: a tmpfs of a few MB for tests of ENOSPC, or a file system of another kind in a file. Mounting
+ * needs root; `refusal()` says why it cannot be had, for the name of a skipped test. Its owner is the test that mounted it; disks whose test was killed are unmounted by
  * the next `mount` (the owner's pid is in the folder's name).
  */
 import { execFileSync } from 'node:child_process';
@@ -16,12 +16,16 @@ import {
   statfsSync,
   statSync,
   truncateSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorCode } from '../../src/base/errors.js';
 
 const prefix = 'pemdisk-';
+/** Kinds of file systems, and the least bytes that their makers take. */
+export const diskKinds = { tmpfs: 0, ext4: 2 << 20, xfs: 300 << 20, btrfs: 110 << 20 } as const;
+export type DiskKind = keyof typeof diskKinds;
 const fillerName = 'filler';
 
 function sweep(): void {
@@ -31,20 +35,38 @@ function sweep(): void {
     if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
     execFileSync('umount', ['--lazy', folder]);
     rmdirSync(folder);
+    rmSync(`${folder}.img`, { force: true });
   }
+}
+
+/** A file system in a file that takes only the room it uses. */
+function mountImage(kind: Exclude<DiskKind, 'tmpfs'>, bytes: number, folder: string): void {
+  const image = `${folder}.img`;
+  writeFileSync(image, '');
+  truncateSync(image, Math.max(bytes, diskKinds[kind]));
+  execFileSync(`mkfs.${kind}`, ['-q', image], { stdio: 'pipe' });
+  execFileSync('mount', ['-o', 'loop', image, folder], { stdio: 'pipe' });
 }
 
 export class SmallDisk {
   private constructor(readonly folder: string) {}
 
-  static mount(bytes: number, owner: { uid?: number; gid?: number } = {}): SmallDisk {
+  static mount(
+    bytes: number,
+    owner: { uid?: number; gid?: number } = {},
+    kind: DiskKind = 'tmpfs',
+  ): SmallDisk {
     sweep();
     const folder = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0711`, 'pemdisk', folder], {
-        stdio: 'pipe',
-      });
+      if (kind === 'tmpfs') {
+        const options = `size=${bytes},mode=0711`;
+        execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'pemdisk', folder], { stdio: 'pipe' });
+      } else {
+        mountImage(kind, bytes, folder);
+      }
     } catch (error) {
+      rmSync(`${folder}.img`, { force: true });
       rmdirSync(folder);
       throw error;
     }
@@ -54,13 +76,13 @@ export class SmallDisk {
   }
 
   /** Why there can be no small disk here, or null. */
-  static refusal(): string | null {
+  static refusal(kind: DiskKind = 'tmpfs'): string | null {
     if (process.getuid?.() !== 0) return 'needs root to mount a small disk';
     try {
-      SmallDisk.mount(65_536).unmount();
+      SmallDisk.mount(65_536, {}, kind).unmount();
       return null;
-    } catch {
-      return 'mount is not permitted here';
+    } catch (error) {
+      return errorCode(error) === 'ENOENT' ? `there is no mkfs.${kind} here` : 'mount is not permitted here';
     }
   }
 
@@ -94,5 +116,6 @@ export class SmallDisk {
   unmount(): void {
     execFileSync('umount', ['--lazy', this.folder]);
     rmdirSync(this.folder);
+    rmSync(`${this.folder}.img`, { force: true });
   }
 }

@@ -1,9 +1,10 @@
 // The addon's door: the codec, the reader of trace files and the connection to monitored servers. native/codec.ts,
-// native/csv.ts and native/pgconn.ts are its callers.
+// native/csv.ts, native/trace_scan.ts and native/pgconn.ts are its callers.
 #include <napi.h>
 
 #include "codec.h"
 #include "csv_edge.h"
+#include "trace_edge.h"
 #if __has_include("pgconn.h")
 #include "pgconn.h"
 #define HAVE_PGCONN
@@ -12,6 +13,7 @@
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pem::InitCodec(env, exports);
   pem::InitCsv(env, exports);
+  pem::InitTrace(env, exports);
 #ifdef HAVE_PGCONN
   pem::InitPgConn(env, exports);
 #endif

@@ -20,6 +20,7 @@ import { serverRoutes } from './server.js';
 import { sessionRoutes } from './session.js';
 import { systemRoutes } from './system.js';
 import { tokenRoutes } from './token.js';
+import { traceRoutes } from './trace.js';
 
 export const basePath = '/pem/api/v1';
 
@@ -42,6 +43,7 @@ export const restRoutes: readonly RestRoute[] = [
   ...probeRoutes,
   ...latestRoutes,
   ...historyRoutes,
+  ...traceRoutes,
   ...systemRoutes,
   openApiRoute,
 ];

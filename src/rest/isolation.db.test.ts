@@ -11,6 +11,7 @@ let pem: Pem;
 let web: WebRig;
 let ours: RigAgent;
 let theirs: RigAgent;
+let theirTrace: number;
 let ada: Visitor;
 let ingester: FakeIngester;
 /** Stands in every text that is theirs. */
@@ -45,6 +46,16 @@ beforeAll(async () => {
     theirs.hostTarget,
     'load_average',
   ]);
+  const trace = await pem.query(
+    `SELECT pem.create_trace($1, $2, '{}', NULL, NULL, true, 1234, false, false)::int AS id`,
+    [theirs.serverTargets[0], mark],
+  );
+  theirTrace = trace.rows[0].id;
+  await pem.query(
+    `INSERT INTO pem.trace_run (trace_id, run, target_id, server_name, state, rows_read, bytes_read, events_sent, events_dropped,
+       rows_skipped, bad_rows, repeated_rows, lag_bytes) VALUES ($1, 'm1', $2, $3, 'running', 0, 0, 0, 0, 0, 0, 0, 0)`,
+    [theirTrace, theirs.serverTargets[0], mark],
+  );
   for (const probe of probes) {
     for (const target of targetsOf(theirs)) {
       if (probe.mode !== 'append') await fillLatest(probe.name, target);
@@ -109,7 +120,7 @@ function paths(): string[] {
         const path = route.path
           .replace('{target}', String(target))
           .replace('{targetId}', String(target))
-          .replace('{id}', String(theirs.agentId))
+          .replace('{id}', String(route.path.startsWith('/traces') ? theirTrace : theirs.agentId))
           .replace('{probe}', probe)
           .replace('{name}', probe);
         for (const query of route.path.startsWith('/history')
@@ -146,6 +157,16 @@ test('no REST path shows a row of another team, and what is refused looks as if 
     enabled: false,
   });
   expect(set.status).toBe(404);
+  for (const [method, path] of [
+    ['POST', 'start'],
+    ['POST', 'stop'],
+    ['DELETE', ''],
+  ] as const) {
+    const trace = await ada.send(method, `/pem/api/v1/traces/${theirTrace}${path === '' ? '' : `/${path}`}`);
+    expect([trace.status, path]).toEqual([404, path]);
+  }
+  const made = await ada.send('POST', '/pem/api/v1/traces', { targetId: theirs.serverTargets[0], name: 'x' });
+  expect(made.status).toBe(404);
 });
 
 test('the same paths do show them to a member: the test can fail', async () => {

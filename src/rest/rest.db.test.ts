@@ -7,6 +7,7 @@ let pem: Pem;
 let web: WebRig;
 let agent: RigAgent;
 let server: number;
+let trace: number;
 let ada: Visitor;
 let root: Visitor;
 const base = '/pem/api/v1';
@@ -34,6 +35,7 @@ beforeAll(async () => {
      SELECT timestamptz '2026-01-01 00:00+00' + i * interval '1 s', $1, i FROM generate_series(0, 3599) i`,
     [agent.hostTarget],
   );
+  trace = await addTrace('a trace');
   web = await startWeb(pem);
   ada = await web.signIn('ada', password);
   root = await web.signIn('root', rootPassword);
@@ -43,6 +45,20 @@ afterAll(async () => {
   await pem?.stop();
 });
 let load: string;
+
+async function addTrace(name: string): Promise<number> {
+  const { rows } = await pem.query(
+    `SELECT pem.create_trace($1, $2, '{}', NULL, NULL, true, 100, false, false)::int AS id`,
+    [server, name],
+  );
+  await pem.query(
+    `INSERT INTO pem.trace_run (trace_id, run, target_id, server_id, server_name, state, started_at, rows_read, bytes_read,
+       events_sent, events_dropped, rows_skipped, bad_rows, repeated_rows, lag_bytes)
+     VALUES ($1, 'm1', $2, 1, 'x', 'ended', '2026-01-01 00:00+00', 0, 0, 0, 0, 0, 0, 0, 0)`,
+    [rows[0].id, server],
+  );
+  return rows[0].id;
+}
 
 // --- the document and the server ------------------------------------------------------------------------------------
 
@@ -143,7 +159,12 @@ function fill(path: string, operation: Operation, chosen: Record<string, string>
   const query = operation.parameters
     .filter((parameter) => parameter.in === 'query' && chosen[parameter.name] !== undefined)
     .map((parameter) => `${parameter.name}=${encodeURIComponent(chosen[parameter.name] as string)}`);
-  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(chosen[name] ?? ''));
+  // Traces have ids of their own.
+  const ids =
+    path.startsWith('/traces/') && chosen.id === String(agent.agentId)
+      ? { ...chosen, id: String(trace) }
+      : chosen;
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(ids[name] ?? ''));
   return `${base}${filled}${query.length === 0 ? '' : `?${query.join('&')}`}`;
 }
 
@@ -155,12 +176,21 @@ test('every path, method and reply of the document is what the server does', asy
     'post /session/link': { token: 'unknown' },
     'post /token': { username: 'ada', password: 'secret of ada' },
     'put /probe/config/{target}/{probe}': { intervalMs: 5000, enabled: true },
+    'post /traces': {
+      targetId: server,
+      name: 'from the document',
+      options: { min_duration_us: 5 },
+      start: true,
+    },
   };
   let held = 0;
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, operation] of Object.entries(operations)) {
       if (path === '/session' && method === 'delete') continue;
+      const kept = trace;
+      if (path === '/traces/{id}' && method === 'delete') trace = await addTrace('to be deleted');
       const url = fill(path, operation, values());
+      trace = kept;
       const body = bodies[`${method} ${path}`];
       const headers = { cookie: ada.cookie, 'x-csrf-token': ada.csrf, accept: 'application/json' };
       const answer = await web.ask(url, { method: method.toUpperCase(), body, headers });

@@ -1,0 +1,156 @@
+/**
+ * What a request may say of a trace: options, schedule and the rest, checked before PEM keeps it. In: JSON. Out: values for
+ * pem.create_trace, or a refusal that names the field. The options are those of sql_profiler.start() in
+ * profiler-ext/README.md; the server that runs the trace checks them once more, and its word counts.
+ */
+import * as v from 'valibot';
+import { checkSchedule } from '../base/schedule.js';
+import { HttpError } from '../http/message.js';
+import type { TraceSchedule } from '../wire/config.js';
+
+/** Kinds of commands that a trace can be limited to. */
+const kinds = ['select', 'insert', 'update', 'delete', 'merge', 'ddl', 'utility', 'copy', 'txn'] as const;
+const dayUs = 86_400_000_000;
+
+const whole = (from: number, to: number) =>
+  v.pipe(
+    v.number('it is a number'),
+    v.integer('it is a whole number'),
+    v.minValue(from, `it is at least ${from}`),
+    v.maxValue(to, `it is at most ${to}`),
+  );
+const flag = v.boolean('it is true or false');
+const names = v.pipe(
+  v.array(
+    v.pipe(
+      v.string('it holds texts'),
+      v.maxLength(63, 'a name has at most 63 bytes'),
+      v.minLength(1, 'a name is not empty'),
+    ),
+    'it is a list of texts',
+  ),
+  v.minLength(1, 'it is not empty: leave it out to take all'),
+  v.maxLength(100, 'it has at most 100 names'),
+);
+
+const options = v.strictObject(
+  {
+    databases: v.optional(names),
+    users: v.optional(names),
+    applications: v.optional(names),
+    clients: v.optional(names),
+    min_duration_us: v.optional(whole(0, dayUs)),
+    kinds: v.optional(
+      v.pipe(
+        v.array(v.picklist(kinds, `it is one of ${kinds.join(', ')}`), 'it is a list'),
+        v.minLength(1, 'it is not empty: leave it out to take all'),
+      ),
+    ),
+    sample_rate: v.optional(
+      v.pipe(
+        v.number('it is a number'),
+        v.check((rate) => rate > 0 && rate <= 1, 'it is above 0 and at most 1'),
+      ),
+    ),
+    nested: v.optional(flag),
+    max_file_bytes: v.optional(whole(65_536, 2 ** 38)),
+    max_total_bytes: v.optional(whole(262_144, 2 ** 50)),
+    max_query_bytes: v.optional(whole(0, 64 * 2 ** 20)),
+    max_params_bytes: v.optional(whole(0, 64 * 2 ** 20)),
+    max_plan_bytes: v.optional(whole(0, 64 * 2 ** 20)),
+    max_error_bytes: v.optional(whole(0, 2 ** 20)),
+    params: v.optional(flag),
+    plan: v.optional(v.picklist(['text', 'json'], 'it is text or json')),
+    plan_min_us: v.optional(whole(0, dayUs)),
+    rusage: v.optional(flag),
+    workers: v.optional(flag),
+  },
+  'it is an object of options of sql_profiler.start()',
+);
+
+const schedule = v.strictObject(
+  {
+    kind: v.picklist(['once', 'daily', 'cron'], 'it is once, daily or cron'),
+    /** once */
+    atUs: v.optional(v.number('it is a number')),
+    /** daily */
+    time: v.optional(v.string('it is a text')),
+    /** cron */
+    pattern: v.optional(v.pipe(v.string('it is a text'), v.maxLength(200, 'it has at most 200 characters'))),
+    /** daily, cron */
+    timezone: v.optional(v.pipe(v.string('it is a text'), v.maxLength(64, 'it has at most 64 characters'))),
+  },
+  'it is an object: kind and what belongs to it',
+);
+
+/** Body of POST /traces. */
+export const newTrace = v.strictObject(
+  {
+    targetId: whole(1, Number.MAX_SAFE_INTEGER),
+    name: v.pipe(
+      v.string('it is missing'),
+      v.minLength(1, 'it has 1 to 200 characters'),
+      v.maxLength(200, 'it has 1 to 200 characters'),
+    ),
+    options: v.optional(options),
+    schedule: v.optional(v.nullable(schedule)),
+    durationS: v.optional(v.nullable(whole(1, 31 * 86_400))),
+    events: v.optional(flag),
+    eventsPerS: v.optional(whole(1, 1_000_000)),
+    continuous: v.optional(flag),
+    keepFiles: v.optional(flag),
+    /** Begin at once. */
+    start: v.optional(flag),
+  },
+  'the body is an object that describes a trace',
+);
+
+export type NewTrace = v.InferOutput<typeof newTrace>;
+
+/** Events that travel each second where nobody says otherwise. */
+const defaultEventsPerS = 2000;
+
+function scheduleOf(given: NewTrace['schedule']): TraceSchedule | null {
+  if (given === undefined || given === null) return null;
+  const { kind, atUs, time, pattern, timezone = 'UTC' } = given;
+  const missing = (field: string): never => {
+    throw new HttpError(400, 'input_invalid', `body schedule.${field}: it is missing for kind ${kind}`);
+  };
+  const extra = Object.keys(given).find((field) => !(belongs[kind] as readonly string[]).includes(field));
+  if (extra !== undefined) {
+    throw new HttpError(400, 'input_invalid', `body schedule.${extra}: it does not belong to kind ${kind}`);
+  }
+  const result: TraceSchedule =
+    kind === 'once'
+      ? { kind, atUs: atUs ?? missing('atUs') }
+      : kind === 'daily'
+        ? { kind, time: time ?? missing('time'), timezone }
+        : { kind, pattern: pattern ?? missing('pattern'), timezone };
+  checkSchedule(result);
+  return result;
+}
+
+const belongs = {
+  once: ['kind', 'atUs'],
+  daily: ['kind', 'time', 'timezone'],
+  cron: ['kind', 'pattern', 'timezone'],
+} as const;
+
+/** Arguments of pem.create_trace, in its order. @throws HttpError input_invalid, PemError schedule_invalid */
+export function createArguments(body: NewTrace): unknown[] {
+  const wanted = scheduleOf(body.schedule);
+  if (wanted !== null && (body.durationS ?? null) === null) {
+    throw new HttpError(400, 'input_invalid', 'body durationS: a schedule needs the length of a run');
+  }
+  return [
+    body.targetId,
+    body.name,
+    JSON.stringify(body.options ?? {}),
+    wanted === null ? null : JSON.stringify(wanted),
+    body.durationS ?? null,
+    body.events ?? true,
+    body.eventsPerS ?? defaultEventsPerS,
+    body.continuous ?? false,
+    body.keepFiles ?? false,
+  ];
+}

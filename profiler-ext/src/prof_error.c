@@ -23,17 +23,11 @@
 #include "utils/elog.h"
 #include "utils/memutils.h"
 
-#define PENDING_BYTES 1024
-
 ProfErrorSeen prof_error_seen = {0};
 bool		prof_error_in_transaction = false;
 
 static emit_log_hook_type previous_emit_log;
 static MemoryContext error_context;
-
-/* The error of a commit, until the transaction's end writes its row. */
-static int	pending_code = 0;
-static char pending_message[PENDING_BYTES];
 
 /* The error that is being handled, within PG_CATCH; lasts until the next one. */
 static ErrorData *
@@ -72,22 +66,22 @@ is_cancel(int code)
 }
 
 /* Puts the error into frame; its row shows the message if none did before. */
-static void
-describe(ProfFrame *frame, int code, const char *message, const char *query)
+void
+prof_error_describe(ProfFrame *frame, const ErrorData *edata)
 {
-	uint32		hash = hash_of(message);
+	uint32		hash = hash_of(edata->message);
 
-	frame->sqlstate = code;
-	if (is_cancel(code))
+	frame->sqlstate = edata->sqlerrcode;
+	if (is_cancel(edata->sqlerrcode))
 		frame->flags |= CSV_FLAG_CANCELLED;
-	if (prof_error_seen.code == code && prof_error_seen.hash == hash)
+	if (prof_error_seen.code == edata->sqlerrcode && prof_error_seen.hash == hash)
 		frame->flags |= CSV_FLAG_PROPAGATED;
 	else
 	{
-		frame->error = message;
-		frame->error_query = query;
+		frame->error = edata->message;
+		frame->error_query = edata->internalquery;
 	}
-	prof_error_seen.code = code;
+	prof_error_seen.code = edata->sqlerrcode;
 	prof_error_seen.hash = hash;
 }
 
@@ -101,35 +95,10 @@ prof_error_caught(ProfFrame *frame)
 		ErrorData  *edata = copy_error();
 
 		prof_frame_speak(frame);
-		describe(frame, edata->sqlerrcode, edata->message, edata->internalquery);
+		prof_error_describe(frame, edata);
 		prof_row_write(frame);
 	}
 	prof_frame_done(frame);
-}
-
-void
-prof_error_take_pending(ProfFrame *frame)
-{
-	if (pending_code == 0)
-		return;
-	frame->sqlstate = pending_code;
-	frame->error = pending_message;
-	if (is_cancel(pending_code))
-		frame->flags |= CSV_FLAG_CANCELLED;
-	pending_code = 0;
-}
-
-static void
-keep_pending(const ErrorData *edata)
-{
-	size_t		n = edata->message == NULL ? 0 : strlen(edata->message);
-
-	if (n >= PENDING_BYTES)
-		n = prof_text_cut(edata->message, n, PENDING_BYTES - 1);
-	if (n > 0)
-		memcpy(pending_message, edata->message, n);
-	pending_message[n] = 0;
-	pending_code = edata->sqlerrcode;
 }
 
 /* A row for an error that has no other. */
@@ -151,7 +120,7 @@ write_bare(ErrorData *edata, int64 now_ns)
 	bare.from_message = debug_query_string != NULL;
 	bare.exec_ns = -1;
 	prof_error_seen.code = 0;
-	describe(&bare, edata->sqlerrcode, edata->message, edata->internalquery);
+	prof_error_describe(&bare, edata);
 	prof_row_write(&bare);
 }
 
@@ -165,11 +134,9 @@ on_error(ErrorData *edata)
 	/* A statement is complete, and the error has no place in a text: its commit failed. */
 	if (prof_xact_committing() && edata->cursorpos == 0 && edata->internalpos == 0 &&
 		edata->sqlerrcode != ERRCODE_IN_FAILED_SQL_TRANSACTION)
-	{
-		keep_pending(edata);
-		return;
-	}
-	write_bare(edata, prof_now_ns());
+		prof_xact_failed(edata);
+	else
+		write_bare(edata, prof_now_ns());
 }
 
 /* The process ends from here, and no catch is passed any more. */
@@ -190,7 +157,7 @@ on_fatal(ErrorData *edata)
 		{
 			if (frame->measured)
 				prof_frame_pause(frame);
-			describe(frame, edata->sqlerrcode, edata->message, edata->internalquery);
+			prof_error_describe(frame, edata);
 			prof_frame_leave(frame);
 			prof_frame_speak(frame);
 			prof_row_write(frame);

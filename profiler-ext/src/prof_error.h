@@ -1,8 +1,7 @@
 /*
  * Errors: what failed statements' rows say, and rows for errors that no statement's hooks saw.
  *
- * In: PostgreSQL's error state, where it lies. Out: fields of frames, rows. Nothing is copied or allocated but the message
- * of a failed commit, which waits for the transaction's end in a small static buffer.
+ * In: PostgreSQL's error state, where it lies or copied to a context of ours. Out: fields of frames, rows.
  */
 #ifndef PROF_ERROR_H
 #define PROF_ERROR_H
@@ -26,8 +25,8 @@ extern bool prof_error_in_transaction;
 /* Within PG_CATCH: gives frame, which is paused, the error and writes its row. Does nothing where it has no traces. */
 extern void prof_error_caught(ProfFrame *frame);
 
-/* An error that the commit met before the transaction's end is known. */
-extern void prof_error_take_pending(ProfFrame *frame);
+/* Puts the error into frame; its row shows the message if none did before. */
+extern void prof_error_describe(ProfFrame *frame, const ErrorData *edata);
 
 /* A new root statement: what happens from here is another error. */
 static inline void

@@ -70,8 +70,9 @@ prof_xact_note(void)
 		prof_xact_lxid = PROF_VXID_LOCAL(MyProc);
 }
 
+/* edata: the error it failed with, or NULL. */
 static void
-finish_deferred(void)
+finish_deferred(const ErrorData *edata)
 {
 	ProfFrame  *frame = deferred;
 
@@ -81,7 +82,8 @@ finish_deferred(void)
 	{
 		prof_frame_pause(frame);
 		prof_row_settle(frame);
-		prof_error_take_pending(frame);
+		if (edata != NULL)
+			prof_error_describe(frame, edata);
 		prof_row_write(frame);
 	}
 	prof_frame_free(frame);
@@ -92,7 +94,7 @@ prof_xact_settle_stale(void)
 {
 	if (likely(deferred == NULL) || deferred->arrived == GetCurrentStatementStartTimestamp())
 		return false;
-	finish_deferred();
+	finish_deferred(NULL);
 	return true;
 }
 
@@ -113,12 +115,13 @@ begin_implicit(void)
 	return implicit.mask != 0;
 }
 
-static void
-finish_implicit(bool committed)
-{
-	static const char commit[16] = "COMMIT";
-	static const char rollback[16] = "ROLLBACK";
+static const char commit[16] = "COMMIT";
+static const char rollback[16] = "ROLLBACK";
 
+/* edata: the error it failed with, or NULL. */
+static void
+finish_implicit(const char *tag, const ErrorData *edata)
+{
 	if (implicit_measured)
 		prof_frame_pause(&implicit);
 	else
@@ -133,10 +136,32 @@ finish_implicit(bool committed)
 		implicit.started_ns = error_ns != 0 ? error_ns : -1;
 		implicit.exec_ns = error_ns != 0 ? implicit.last_ns - error_ns : -1;
 	}
-	implicit.tag = committed ? commit : rollback;
-	implicit.tag_length = committed ? 6 : 8;
-	prof_error_take_pending(&implicit);
+	implicit_measured = false;
+	implicit_serial = 0;
+	implicit.tag = tag;
+	implicit.tag_length = (uint8) strlen(tag);
+	if (edata != NULL)
+	{
+		prof_error_forget();
+		prof_error_describe(&implicit, edata);
+	}
 	prof_row_write(&implicit);
+}
+
+void
+prof_xact_failed(const ErrorData *edata)
+{
+	if (deferred != NULL)
+		finish_deferred(edata);
+	else
+	{
+		/* What it took is known only where it came as far as its event. */
+		int64		noted_ns = error_ns;
+
+		error_ns = 0;
+		finish_implicit(commit, edata);
+		error_ns = noted_ns;
+	}
 }
 
 static inline void
@@ -159,10 +184,10 @@ ended(bool committed)
 		return;
 	busy = false;
 	if (deferred != NULL)
-		finish_deferred();
+		finish_deferred(NULL);
 	else if (implicit_measured || implicit_serial != 0 || (!committed && prof_error_in_transaction) ||
 			 TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		finish_implicit(committed);
+		finish_implicit(committed ? commit : rollback, NULL);
 	implicit_measured = false;
 	implicit_serial = 0;
 	error_ns = 0;

@@ -34,6 +34,9 @@ extern TimestampTz prof_xact_completed;
 /* Is an error that comes now one of the commit? */
 extern bool prof_xact_committing(void);
 
+/* It is one: writes the row of the commit that failed. The rollback's comes with the transaction's end. */
+extern void prof_xact_failed(const ErrorData *edata);
+
 /* An error ends the transaction from here. */
 extern void prof_xact_note(void);
 

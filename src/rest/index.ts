@@ -21,6 +21,7 @@ import { sessionRoutes } from './session.js';
 import { systemRoutes } from './system.js';
 import { tokenRoutes } from './token.js';
 import { traceRoutes } from './trace.js';
+import { traceDataRoutes } from './trace_data.js';
 
 export const basePath = '/pem/api/v1';
 
@@ -45,6 +46,7 @@ export const restRoutes: readonly RestRoute[] = [
   ...historyRoutes,
   ...traceRoutes,
   ...systemRoutes,
+  ...traceDataRoutes,
   openApiRoute,
 ];
 

@@ -1,0 +1,515 @@
+/**
+ * What a trace brought: statements by measure, their figures over time, single calls in pages and by key, texts. In: a
+ * trace's id (and a run of it, else its latest) and numbers; out: JSON, calls as blocks. All is read in the user's own role;
+ * a trace of another team is not there. Nothing is kept between two requests.
+ */
+import * as v from 'valibot';
+import type { PgConn } from '../../native/index.js';
+import { HttpError, json } from '../http/message.js';
+import { columnOf, readBlock } from '../wire/index.js';
+import { blockType } from './latest.js';
+import { type RestContext, route } from './route.js';
+import { id, orNull, wholeText } from './schema.js';
+import {
+  callOrders,
+  callsSql,
+  eventColumns,
+  extentSql,
+  histogramSql,
+  keySql,
+  longColumns,
+  pageEndSql,
+  pageSql,
+  runSql,
+  seriesSql,
+  statesSql,
+  stepSql,
+  sums,
+  type TraceRun,
+  textsSql,
+  topSql,
+} from './trace_data_sql.js';
+import { Histograms } from './trace_histogram.js';
+
+const maxStatements = 5_000;
+/** Beyond so many, percentiles are taken from a part of the intervals. */
+const maxHistograms = 400_000;
+const maxSteps = 2_000;
+const maxPage = 200_000;
+const maxLongPage = 5_000;
+const maxTexts = 200;
+const latestUs = 32_503_680_000_000_000;
+
+const key = v.pipe(v.string(), v.regex(/^-?\d{1,19}$/, "it is a statement's key"));
+const runName = v.pipe(v.string(), v.maxLength(40, 'it has at most 40 characters'));
+const spanQuery = {
+  run: v.optional(runName),
+  fromUs: v.optional(wholeText(0, latestUs)),
+  toUs: v.optional(wholeText(0, latestUs)),
+};
+const filterQuery = {
+  ...spanQuery,
+  minUs: v.optional(wholeText(0, Number.MAX_SAFE_INTEGER)),
+  errors: v.optional(v.picklist(['0', '1'], 'it is 0 or 1')),
+};
+const notThere = { description: 'There is no such trace or run, or the user does not see it' };
+
+const number = (text: string | null | undefined): number | null => (text == null ? null : Number(text));
+
+/** Reads in the user's role with the run of a trace. @throws HttpError trace_unknown */
+async function withRun<T>(
+  context: RestContext,
+  username: string,
+  trace: number,
+  run: string | undefined,
+  work: (conn: PgConn, found: TraceRun) => Promise<T>,
+): Promise<T> {
+  return context.reader.read(username, async (conn) => {
+    const { rows } = await conn.query(runSql, [String(trace), run ?? null]);
+    const row = rows[0];
+    if (row === undefined) {
+      throw new HttpError(404, 'trace_unknown', `there is no run of trace ${trace} that you see`);
+    }
+    return work(conn, {
+      run: row.run!,
+      target: row.target_id!,
+      serverId: number(row.server_id),
+      startedUs: number(row.started_us),
+      stoppedUs: number(row.stopped_us),
+    });
+  });
+}
+
+/** A block of (group, histogram) merged by what `groupOf` makes of the number. */
+async function mergeHistograms(
+  conn: PgConn,
+  run: TraceRun,
+  request: { sql: string; columns: { name: string; type: 'int8' | 'text' }[] },
+  groupOf: (number: bigint) => number,
+): Promise<Histograms> {
+  const meta = {
+    target: BigInt(run.target),
+    probe: 'sql_trace_statements',
+    probeVersion: 1,
+    kind: 'append' as const,
+    recordedAtUs: 0n,
+    intervalUs: 0n,
+  };
+  const { block } = await conn.copyOutBlock({ ...request, meta, maxRows: 2 * maxHistograms });
+  const data = readBlock(block);
+  const groups = columnOf(data, 'group')?.values as BigInt64Array;
+  const merged = new Histograms();
+  await merged.add(columnOf(data, 'histogram')!, data.rows, (row) => groupOf(groups[row] as bigint));
+  return merged;
+}
+
+type Columns = { name: string; type: 'int8' | 'text' }[];
+
+const statement = v.strictObject({
+  key: v.string(),
+  database: v.string(),
+  username: v.string(),
+  nested: v.boolean(),
+  queryId: v.string(),
+  fingerprint: v.string(),
+  tag: orNull(v.string()),
+  text: orNull(v.string()),
+  lastSqlstate: orNull(v.string()),
+  firstUs: orNull(v.number()),
+  lastUs: orNull(v.number()),
+  minUs: orNull(v.number()),
+  maxUs: orNull(v.number()),
+  values: v.array(orNull(v.number())),
+  histogram: v.array(v.number()),
+});
+const call = v.record(v.string(), v.unknown());
+
+interface Key {
+  database: string | null;
+  username: string | null;
+  nested: string | null;
+  queryId: string | null;
+}
+
+/** What identifies the calls of a statement; undefined: calls of this statement carry nothing to find them by. */
+async function callsOf(
+  conn: PgConn,
+  run: TraceRun,
+  wanted: string | undefined,
+): Promise<Key | null | undefined> {
+  if (wanted === undefined) return { database: null, username: null, nested: null, queryId: null };
+  const { rows } = await conn.query(
+    `SELECT database, username, nested, query_id FROM pemhistory.sql_trace_statements
+      WHERE target_id = $1 AND trace = $2 AND ${keySql} = $3 LIMIT 1`,
+    [run.target, String(run.serverId ?? 0), wanted],
+  );
+  const row = rows[0];
+  if (row === undefined) return null;
+  if (row.query_id === '0') return undefined;
+  return { database: row.database!, username: row.username!, nested: row.nested!, queryId: row.query_id! };
+}
+
+export const traceDataRoutes = [
+  route({
+    method: 'GET',
+    path: '/traces/{id}/top',
+    summary: 'Statements of a run with the most execution time, their sums and latency histograms',
+    params: v.strictObject({ id }),
+    query: v.strictObject({ ...spanQuery, key: v.optional(key) }),
+    replies: {
+      200: {
+        description:
+          'values are named by measures (null: unknown), a histogram is [bucket, count, …]; allExecUs and allCalls are of all statements that are not nested; histogramEvery n: percentiles come from one of n intervals',
+        schema: v.strictObject({
+          run: v.string(),
+          measures: v.array(v.string()),
+          statements: v.array(statement),
+          allStatements: v.number(),
+          allExecUs: v.number(),
+          allCalls: v.number(),
+          histogramEvery: v.number(),
+          badHistograms: v.number(),
+          truncated: v.boolean(),
+        }),
+      },
+      404: notThere,
+    },
+    async handle(context, { session, params, query }) {
+      const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
+        const { rows } = await conn.query(topSql(run, query, query.key, maxStatements));
+        const groups = new Map(rows.map((row, index) => [BigInt(row.key!), index]));
+        const every = Math.max(1, Math.ceil(Number(rows[0]?.all_rows ?? 0) / maxHistograms));
+        const { sql, columns } = histogramSql(run, query, query.key, keySql, every);
+        const histograms =
+          rows.length === 0
+            ? new Histograms()
+            : await mergeHistograms(
+                conn,
+                run,
+                { sql, columns: columns as Columns },
+                (it) => groups.get(it) ?? -1,
+              );
+        return {
+          run: run.run,
+          measures: sums,
+          statements: rows.map((row, index) => ({
+            key: row.key,
+            database: row.database,
+            username: row.username,
+            nested: row.nested === 't',
+            queryId: row.query_id,
+            fingerprint: row.fingerprint,
+            tag: row.tag,
+            text: row.text,
+            lastSqlstate: row.last_sqlstate,
+            firstUs: number(row.first_us),
+            lastUs: number(row.last_us),
+            minUs: number(row.min_us),
+            maxUs: number(row.max_us),
+            values: sums.map((name) => number(row[name])),
+            histogram: histograms.sparse(index),
+          })),
+          allStatements: Number(rows[0]?.all_statements ?? 0),
+          allExecUs: Number(rows[0]?.all_exec_us ?? 0),
+          allCalls: Number(rows[0]?.all_calls ?? 0),
+          histogramEvery: every,
+          badHistograms: histograms.bad,
+          truncated: Number(rows[0]?.all_statements ?? 0) > rows.length,
+        };
+      });
+      return json(200, answer);
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/traces/{id}/series',
+    summary: 'Figures of a run over time: of one statement, or of all that are not nested',
+    params: v.strictObject({ id }),
+    query: v.strictObject({
+      ...spanQuery,
+      key: v.optional(key),
+      stepMs: v.optional(wholeText(1_000, 86_400_000)),
+    }),
+    replies: {
+      200: {
+        description:
+          'Steps with something in them; fromUs and toUs are where the run has rows, null: it has none',
+        schema: v.strictObject({
+          run: v.string(),
+          stepMs: v.number(),
+          fromUs: orNull(v.number()),
+          toUs: orNull(v.number()),
+          measures: v.array(v.string()),
+          histogramEvery: v.number(),
+          steps: v.array(
+            v.strictObject({
+              atUs: v.number(),
+              maxUs: orNull(v.number()),
+              values: v.array(orNull(v.number())),
+              histogram: v.array(v.number()),
+            }),
+          ),
+        }),
+      },
+      404: notThere,
+    },
+    async handle(context, { session, params, query }) {
+      const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
+        const extent = (await conn.query(extentSql(run))).rows[0];
+        const firstUs = query.fromUs ?? number(extent?.from_us);
+        const lastUs = query.toUs ?? number(extent?.to_us);
+        const spanMs = firstUs === null || lastUs === null ? 0 : (lastUs - firstUs) / 1000;
+        if (query.stepMs !== undefined && spanMs / query.stepMs > maxSteps) {
+          throw new HttpError(400, 'input_invalid', `query stepMs: there are at most ${maxSteps} steps`);
+        }
+        // About 180 steps, as wide as a chart has room for, but not narrower than the agent's interval.
+        const stepMs = query.stepMs ?? Math.max(10_000, Math.ceil(spanMs / 180 / 10_000) * 10_000);
+        const { rows } = await conn.query(seriesSql(run, query, query.key, stepMs));
+        const groups = new Map(rows.map((row, index) => [BigInt(row.step!), index]));
+        const all = rows.reduce((sum, row) => sum + Number(row.all_rows), 0);
+        const every = Math.max(1, Math.ceil(all / maxHistograms));
+        const { sql, columns } = histogramSql(
+          run,
+          query,
+          query.key,
+          stepSql(stepMs),
+          every,
+          query.key === undefined,
+        );
+        const histograms =
+          rows.length === 0
+            ? new Histograms()
+            : await mergeHistograms(
+                conn,
+                run,
+                { sql, columns: columns as Columns },
+                (it) => groups.get(it) ?? -1,
+              );
+        return {
+          run: run.run,
+          stepMs,
+          fromUs: number(extent?.from_us),
+          toUs: number(extent?.to_us),
+          measures: sums,
+          histogramEvery: every,
+          steps: rows.map((row, index) => ({
+            atUs: Number(row.step) * stepMs * 1000,
+            maxUs: number(row.max_us),
+            values: sums.map((name) => number(row[name])),
+            histogram: histograms.sparse(index),
+          })),
+        };
+      });
+      return json(200, answer);
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/traces/{id}/events',
+    summary: 'Calls of a run in pages, in the order (recorded_at, slot, line), as a block of chosen columns',
+    params: v.strictObject({ id }),
+    query: v.strictObject({
+      ...filterQuery,
+      columns: v.pipe(v.string('it is missing'), v.maxLength(2_000, 'it is at most 2000 characters')),
+      afterUs: v.optional(wholeText(0, latestUs)),
+      endUs: v.optional(wholeText(0, latestUs)),
+      limit: v.optional(wholeText(1, maxPage)),
+    }),
+    replies: {
+      200: {
+        description:
+          'A block. x-pem-next-us: afterUs of the next page, empty at the end. A page holds whole moments of recorded_at, so it may have some more rows than limit; afterUs and endUs name a page again',
+        media: [blockType],
+      },
+      404: notThere,
+    },
+    async handle(context, { session, params, query }) {
+      const names = query.columns.split(',');
+      const columns = eventColumns.filter(({ name }) => names.includes(name));
+      const unknown = names.filter((name) => !columns.some((column) => column.name === name));
+      if (unknown.length > 0) {
+        throw new HttpError(
+          400,
+          'column_unknown',
+          `query columns: calls have no ${unknown[0]?.slice(0, 63)}`,
+        );
+      }
+      const long = names.some((name) => longColumns.has(name));
+      const limit = Math.min(query.limit ?? maxPage, long ? maxLongPage : maxPage);
+      const filter = { ...query, errors: query.errors === '1' };
+      const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
+        const after = query.afterUs ?? 0;
+        let end = query.endUs;
+        if (end === undefined) {
+          const next = number((await conn.query(pageEndSql(run, filter, after, limit))).rows[0]?.us);
+          // The moment that the limit falls into goes to the next page, unless it is the only one.
+          end = next === null ? undefined : next > after ? next : after + 1;
+        }
+        const meta = {
+          target: BigInt(run.target),
+          probe: 'sql_trace_events',
+          probeVersion: 1,
+          kind: 'append' as const,
+          recordedAtUs: 0n,
+          intervalUs: 0n,
+        };
+        const sql = pageSql(run, filter, after, end, columns);
+        return { end, ...(await conn.copyOutBlock({ sql, columns, meta, maxRows: 5 * maxPage })) };
+      });
+      return {
+        status: 200,
+        headers: {
+          'content-type': blockType,
+          'cache-control': 'no-store',
+          'x-pem-next-us': answer.end === undefined ? '' : String(answer.end),
+        },
+        body: answer.block,
+      };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/traces/{id}/calls',
+    summary:
+      'Single calls of a run with all their columns: the slowest, newest, failed, or of one transaction',
+    params: v.strictObject({ id }),
+    query: v.strictObject({
+      ...filterQuery,
+      key: v.optional(key),
+      pid: v.optional(wholeText(0, 2_147_483_647)),
+      vxid: v.optional(v.pipe(v.string(), v.regex(/^\d{1,10}\/\d{1,10}$/, 'it is BACKEND/NUMBER'))),
+      order: v.optional(v.picklist(callOrders, 'it is slowest, newest, errors or time')),
+      limit: v.optional(wholeText(1, 1_000)),
+    }),
+    replies: {
+      200: {
+        description:
+          'Times are µs since 1970. linked false: calls of this statement have no query id, so they cannot be told from others. states: errors by SQLSTATE, with order=errors',
+        schema: v.strictObject({
+          run: v.string(),
+          linked: v.boolean(),
+          calls: v.array(call),
+          states: v.array(
+            v.strictObject({
+              sqlstate: v.string(),
+              errors: v.number(),
+              cancelled: v.number(),
+              firstUs: orNull(v.number()),
+              lastUs: orNull(v.number()),
+              error: orNull(v.string()),
+            }),
+          ),
+        }),
+      },
+      404: notThere,
+    },
+    async handle(context, { session, params, query }) {
+      const filter = { ...query, errors: query.errors === '1' };
+      const order = query.order ?? 'slowest';
+      const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
+        const of = await callsOf(conn, run, query.key);
+        if (of === null) throw new HttpError(404, 'trace_unknown', 'this run has no such statement');
+        if (of === undefined) return { run: run.run, linked: false, calls: [], states: [] };
+        const values = [of.database, of.username, of.nested, of.queryId];
+        const more = [query.pid === undefined ? null : String(query.pid), query.vxid ?? null];
+        const { rows } = await conn.query(callsSql(run, filter, order, query.limit ?? 50), [
+          ...values,
+          ...more,
+        ]);
+        const states =
+          order === 'errors' ? (await conn.query(statesSql(run, filter), [...values, ...more])).rows : [];
+        return {
+          run: run.run,
+          linked: true,
+          calls: rows.map(callOf),
+          states: states.map((row) => ({
+            sqlstate: row.sqlstate,
+            errors: Number(row.errors),
+            cancelled: Number(row.cancelled),
+            firstUs: number(row.first_us),
+            lastUs: number(row.last_us),
+            error: row.error,
+          })),
+        };
+      });
+      return json(200, answer);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/traces/{id}/texts',
+    summary: 'Texts of chosen calls, each named by recorded_at (µs), slot and line',
+    params: v.strictObject({ id }),
+    body: v.strictObject(
+      {
+        run: v.optional(runName),
+        calls: v.array(v.array(v.pipe(v.number('it is a number'), v.integer('it is a whole number')))),
+      },
+      'the body is an object of run and calls',
+    ),
+    replies: {
+      200: {
+        description: 'In the order asked; null: there is no such call (any more)',
+        schema: v.strictObject({
+          texts: v.array(
+            orNull(
+              v.strictObject({
+                query: orNull(v.string()),
+                params: orNull(v.string()),
+                plan: orNull(v.string()),
+                error: orNull(v.string()),
+              }),
+            ),
+          ),
+        }),
+      },
+      404: notThere,
+    },
+    async handle(context, { session, params, body }) {
+      const { calls } = body;
+      const inRange = ([us = -1, slot = -1, line = -1]: number[]): boolean =>
+        us >= 0 &&
+        us < latestUs &&
+        slot >= 0 &&
+        slot < 2 ** 31 &&
+        line >= 0 &&
+        line <= Number.MAX_SAFE_INTEGER;
+      if (
+        calls.length === 0 ||
+        calls.length > maxTexts ||
+        calls.some((it) => it.length !== 3 || !inRange(it))
+      ) {
+        throw new HttpError(
+          400,
+          'input_invalid',
+          `body calls: 1 to ${maxTexts} times [recorded_at, slot, line]`,
+        );
+      }
+      const texts = await withRun(context, session.username, params.id, body.run, async (conn, run) => {
+        const list = (place: number): string => `{${calls.map((it) => it[place]).join(',')}}`;
+        const moments = [...new Set(calls.map((it) => it[0] as number))];
+        const { rows } = await conn.query(textsSql(run, moments), [list(0), list(1), list(2)]);
+        const found = new Map(rows.map((row) => [Number(row.n), row]));
+        return calls.map((_, index) => {
+          const row = found.get(index + 1);
+          return row === undefined
+            ? null
+            : { query: row.query, params: row.params, plan: row.plan, error: row.error };
+        });
+      });
+      return json(200, { texts });
+    },
+  }),
+];
+
+const textual = new Set(['text', 'name', 'xid', 'json']);
+
+/** A row of texts as a page takes it: numbers as numbers, query_id as text since it has 64 bits. */
+function callOf(row: Record<string, string | null>): Record<string, string | number | null> {
+  return Object.fromEntries(
+    eventColumns.map(({ name, type }) => {
+      const cell = row[name] ?? null;
+      return [name, cell === null || textual.has(type) || name === 'query_id' ? cell : Number(cell)];
+    }),
+  );
+}

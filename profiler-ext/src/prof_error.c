@@ -130,13 +130,18 @@ on_error(ErrorData *edata)
 	prof_error_in_transaction = true;
 	prof_xact_note();
 	if (prof_error_seen.code == edata->sqlerrcode && prof_error_seen.hash == hash_of(edata->message))
+	{
+		/* Its row is written, and its life ends here: the next one may read the same. */
+		prof_error_forget();
 		return;
+	}
 	/* A statement is complete, and the error has no place in a text: its commit failed. */
 	if (prof_xact_committing() && edata->cursorpos == 0 && edata->internalpos == 0 &&
 		edata->sqlerrcode != ERRCODE_IN_FAILED_SQL_TRANSACTION)
 		prof_xact_failed(edata);
 	else
 		write_bare(edata, prof_now_ns());
+	prof_error_forget();
 }
 
 /* The process ends from here, and no catch is passed any more. */

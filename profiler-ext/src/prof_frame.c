@@ -227,7 +227,11 @@ state_gone(void *arg)
 		return;
 	}
 	if (!frame->done && frame->ran && frame->mask != 0)
+	{
+		/* It ends now, however long ago its last piece was. */
+		frame->last_ns = prof_now_ns();
 		prof_row_write(frame);
+	}
 	prof_frame_done(frame);
 	prof_frame_free(frame);
 }

@@ -454,7 +454,7 @@ static uint32
 taken(const ProfFrame *frame, int64 elapsed_us, uint32 *waiting)
 {
 	uint32		result = 0;
-	int64		us = frame->exec_ns >= 0 ? frame->exec_ns / 1000 : elapsed_us;
+	int64		us = frame->exec_ns >= 0 ? frame->exec_ns / 1000 : Max(elapsed_us, 0);
 
 	*waiting = 0;
 	for (uint32 bits = frame->mask; bits != 0; bits &= bits - 1)

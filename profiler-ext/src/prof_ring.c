@@ -268,30 +268,57 @@ static bool ring_removed(const ProfRing *ring) {
   return lstat(path, &about) != 0 || about.st_ino != ring->inode;
 }
 
+/* Writes what is known of the slot into its ring file, which is not mapped: the next owner begins another CSV. */
+static bool write_sealed_header(const ProfRing *ring, int fd) {
+  ProfRingHeader header;
+  memcpy(header.magic, PROF_RING_MAGIC, sizeof header.magic);
+  header.trace = ring->trace;
+  header.slot = ring->slot;
+  header.base = header.committed = ring->base;
+  header.line = ring->line;
+  header.lost = ring->lost;
+  header.open = header.sealed = 1;
+  return pwrite(fd, &header, sizeof header, 0) == (ssize_t)sizeof header;
+}
+
 /*
  * The mapping is not the file any more. Rows that still are in the file (no room to write a page back leaves them there, a
- * truncation does not) go into the CSV; the rest is lost. The next row opens a new ring with a new file, since readers may
- * have been told of rows that are gone.
+ * truncation does not) go into the CSV, now or when there is room for them: until then they can be read where they are.
+ * The rest is lost. Rows that come go into another CSV, since readers may have been told of some that are gone.
  */
-static void recover_from_fault(ProfRing *ring) {
+static int recover_from_fault(ProfRing *ring) {
   static char rows[PROF_RING_BYTES];
-  size_t expected = ring->committed - ring->base, found = 0;
+  size_t found = 0;
   uint64_t count = 0;
+  int failure = 0;
   unmap(ring);
+  ring->recovering = true;
   int fd = prof_ring_open(ring->folder, ring->slot);
   if (fd >= 0) {
-    ssize_t got = pread(fd, rows, expected, PROF_RING_PAGE_BYTES);
-    close(fd);
+    ssize_t got = pread(fd, rows, ring->committed - ring->base, PROF_RING_PAGE_BYTES);
     if (got > 0) found = prof_rows_salvage(rows, (size_t)got, ring->trace, 0, &count);
   }
-  struct iovec piece = {rows, found};
-  if (found == 0 || append_file(ring, &piece, 1, found) != 0) count = 0;
-  uint64_t were = ring->line - ring->lost - ring->rows_in_ring_from;
-  count_lost(ring, were > count ? were - count : 0, 0);
-  ring->rows_in_ring_from = ring->line - ring->lost;
-  prof_ring_remove(ring->folder, ring->slot);
-  give_back_ring(ring);
-  ring->note = PROF_LOST_FAULT;
+  if (found > 0) {
+    struct iovec piece = {rows, found};
+    failure = append_file(ring, &piece, 1, found);
+    if (failure == PROF_LOST_REMOVED) found = count = 0;
+  }
+  if (failure == 0 || failure == PROF_LOST_REMOVED) {
+    uint64_t were = ring->line - ring->lost - ring->rows_in_ring_from;
+    if (were > count) ring->note = PROF_LOST_FAULT;
+    count_lost(ring, were > count ? were - count : 0, 0);
+    ring->rows_in_ring_from = ring->line - ring->lost;
+    ring->base = ring->committed = publish(&ring->shared->base, ring->base + found);
+    publish(&ring->shared->committed, ring->base);
+    if (fd < 0 || !write_sealed_header(ring, fd)) {
+      prof_ring_remove(ring->folder, ring->slot);
+      give_back_ring(ring);
+    }
+    ring->recovering = false;
+    failure = 0;
+  }
+  if (fd >= 0) close(fd);
+  return failure;
 }
 
 /* Empties the ring to make room; where the file is gone, so is what was to be appended to it. */
@@ -327,7 +354,7 @@ static int write_through(ProfRing *ring, const char *body, size_t length) {
 
 static int append_once(ProfRing *ring, const char *body, size_t length) {
   int failure = 0;
-  if (ring->faulted) recover_from_fault(ring);
+  if ((ring->faulted || ring->recovering) && (failure = recover_from_fault(ring)) != 0) return failure;
   if (ring->header == NULL && (failure = open_ring(ring)) != 0) return failure;
   if (prof_ring_append(ring, body, length)) return 0;
   if (ring->faulted) return EFAULT;
@@ -357,11 +384,8 @@ int prof_ring_append_slow(ProfRing *ring, const char *body, size_t length, int64
 }
 
 void prof_ring_let_go(ProfRing *ring, bool finished) {
+  if (ring->faulted || ring->recovering) (void)recover_from_fault(ring);
   if (ring->header == NULL) return;
-  if (ring->faulted) {
-    recover_from_fault(ring);
-    return;
-  }
   if (finished) {
     ring->reserve = NULL;
     int failure = flush(ring);

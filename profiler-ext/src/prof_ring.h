@@ -100,6 +100,7 @@ typedef struct ProfRing {
   uint64_t lost;
   uint64_t rows_in_ring_from; /* line - lost when the ring was empty */
   uint64_t max_file_bytes;
+  bool recovering;     /* not mapped after a fault; rows that wait in the ring file have no room in the CSV yet */
   bool sealed;         /* nothing may be added to the file: begin the next */
   int64_t retry_at_us; /* after a failure; until then rows are lost without a system call */
   int failure;

@@ -237,6 +237,17 @@ static void check_balance(const ProfRing *ring) {
   assert(all.rows + ring->lost == ring->line);
 }
 
+/* Whoever reads a CSV alone finds whole rows and nothing else. */
+static void check_csv_alone(uint64_t file) {
+  char path[PROF_PATH_BYTES];
+  size_t length;
+  prof_ring_path(path, folder, SLOT, file);
+  char *bytes = read_whole(path, &length);
+  if (bytes == NULL) return;
+  assert(prof_rows_whole(bytes, length) == length);
+  free(bytes);
+}
+
 enum harm { TRUNCATE_RING, SHORTEN_RING, REMOVE_RING, REMOVE_CSV, TRUNCATE_CSV, MOVE_FOLDER, HARMS };
 
 static void harm(enum harm what, uint64_t file) {
@@ -291,7 +302,9 @@ static void test_harmed(void) {
     /* Rows of a CSV that was destroyed are gone with it, beside those that were counted: only then less is there. */
     if (what == REMOVE_CSV || what == TRUNCATE_CSV) {
       char path[PROF_PATH_BYTES];
+      struct stat about;
       prof_ring_path(path, folder, SLOT, file);
+      if (what == TRUNCATE_CSV) assert(stat(path, &about) == 0 && about.st_size == 100);
       (void)unlink(path);
       seen after = read_back(0);
       assert(after.rows + ring.lost <= ring.line && after.last_number == number && after.last_line == number);
@@ -322,6 +335,7 @@ static void test_full(void) {
     assert(setrlimit(RLIMIT_FSIZE, &old) == 0);
     uint64_t lost = ring.lost;
     assert(lost > 0 && ring.note == EFBIG);
+    check_csv_alone(1);
     check_balance(&ring);
     now_us += PROF_RETRY_US;
     for (int i = 0; i < 300; i++) assert(put(&ring, ++number, random_text(), now_us) == 0);

@@ -45,6 +45,26 @@ export {
   type QueryResult,
 } from './pgconn.js';
 export {
+  type AggregateAdded,
+  type AggregateCounts,
+  type AggregateError,
+  type AggregateMeasure,
+  type AggregateOptions,
+  type AggregatePiece,
+  type AggregateSample,
+  type AggregateSpan,
+  type AggregateStatement,
+  type AggregateSum,
+  type AggregateValues,
+  aggregateSums,
+  type HistogramBucket,
+  histogramBuckets,
+  normaliseSql,
+  statementColumns,
+  TraceAggregate,
+  textColumns,
+} from './trace.js';
+export {
   type TraceAdded,
   type TraceBucket,
   type TraceDimension,

@@ -157,7 +157,7 @@ void agg_values_merge(agg_values *v, const agg_values *more) {
 
 /* ---- names ---- */
 
-static inline size_t name_bytes(size_t n) { return n < AGG_NAME_BYTES ? n : AGG_NAME_BYTES; }
+static inline size_t name_bytes(const void *name, size_t n) { return col_utf8_cut(name, n, AGG_NAME_BYTES); }
 
 /* The slot of a name, or the free one where it would stand. */
 static uint32_t name_slot(const agg *a, const void *name, size_t n) {
@@ -171,13 +171,13 @@ static uint32_t name_slot(const agg *a, const void *name, size_t n) {
 
 uint32_t agg_find_name(const agg *a, const void *name, size_t n) {
   if (n == 0) return AGG_NAME_NONE;
-  uint32_t found = a->name_slots[name_slot(a, name, name_bytes(n))];
+  uint32_t found = a->name_slots[name_slot(a, name, name_bytes(name, n))];
   return found == 0 ? AGG_NONE : found;
 }
 
 uint32_t agg_name(agg *a, const void *name, size_t n) {
   if (n == 0) return AGG_NAME_NONE;
-  n = name_bytes(n);
+  n = name_bytes(name, n);
   uint32_t at = name_slot(a, name, n);
   if (a->name_slots[at] != 0) return a->name_slots[at];
   if (a->name_count == a->options.names + 2) {

@@ -186,7 +186,7 @@ agg *agg_open(void *memory, const agg_options *options);
 void agg_reset(agg *a);
 const agg_options *agg_options_of(const agg *a);
 
-/* Number of a name, of which AGG_NAME_BYTES bytes count; AGG_NAME_NONE for n = 0. */
+/* Number of a name (UTF-8), of which AGG_NAME_BYTES bytes count; AGG_NAME_NONE for n = 0. */
 uint32_t agg_name(agg *a, const void *name, size_t n);
 /* A name by its number; *n its bytes. AGG_NAME_NONE and AGG_NAME_OTHERS have none. */
 const char *agg_name_text(const agg *a, uint32_t name, size_t *n);

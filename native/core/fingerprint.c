@@ -159,6 +159,7 @@ static void finish(fpr_work *w, const uint8_t *o, int cut, fpr_result *result) {
   else
     hash = h64_end(w->lanes, w->bytes + w->from, left, result->text_bytes);
   result->fingerprint = hash == 0 ? 1 : hash;
+  w->last = *result;
 }
 
 /* ---- the pass ---- */

@@ -54,6 +54,7 @@ typedef struct fpr_work {
   uint64_t flushed;   /* bytes hashed so far */
   uint32_t from;      /* the first byte not hashed */
   uint32_t depth;
+  fpr_result last;    /* of the text whose form stands in bytes */
 } fpr_work;
 
 /* Normal form and fingerprint of sql[0..n). cut: the text goes on, but not here. */
@@ -66,7 +67,10 @@ typedef struct fpr_cache fpr_cache;
 size_t fpr_cache_bytes(uint32_t texts);
 fpr_cache *fpr_cache_open(void *memory, uint32_t texts);
 
-/* The fingerprint of sql[0..n): the cache's, or made and kept there. *known (may be NULL) is set to whether it was there. */
+/*
+ * The fingerprint of sql[0..n): the cache's, or made and kept there. *known (may be NULL) is set to whether it was there; if
+ * not, work->bytes and work->last are this text's.
+ */
 uint64_t fpr_cached(fpr_cache *cache, fpr_work *work, const void *sql, size_t n, int cut, int *known);
 
 #ifdef __cplusplus

@@ -5,7 +5,16 @@
  * once, used by many runs, and may be deleted at any time. They must not be moved: the programs name their loader by path.
  */
 import { execFile } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -137,6 +146,37 @@ async function make(root: string, folder: string, major: number, suite: string):
   await run(join(home, 'bin/postgres'), ['--version']);
 }
 
+/** Headers and makefiles for extensions, beside the programs of a folder that is ready. */
+async function addHeaders(root: string, folder: string, major: number, suite: string): Promise<void> {
+  const home = join(folder, 'usr/lib/postgresql', String(major));
+  const apt = await openApt(join(folder, 'apt'), suite);
+  await download(apt, [`postgresql-server-dev-${major}`]);
+  await unpack(apt, folder);
+  rmSync(apt.folder, { recursive: true });
+  const makefile = join(home, 'lib/pgxs/src/Makefile.global');
+  // The machine's compiler may be older than the one that this major was built with.
+  const text = readFileSync(makefile, 'utf8')
+    .replace(/^with_llvm\s*=.*$/m, 'with_llvm = no')
+    .replaceAll(' -Wmissing-variable-declarations', '');
+  writeFileSync(makefile, text);
+  // Its C library, which the programs run on, has what this machine's headers may lack: let PostgreSQL's declare it.
+  const server = join(folder, 'usr/include/postgresql', String(major), 'server');
+  for (const name of ['pg_config.h', 'pg_config_x86_64.h']
+    .map((file) => join(server, file))
+    .filter(existsSync)) {
+    const declared = /^#define (HAVE_DECL_STRLC(?:PY|AT)) 1$/gm;
+    writeFileSync(name, readFileSync(name, 'utf8').replace(declared, '#define $1 0'));
+  }
+  // 13 names /usr whatever folder it lies in.
+  const config = join(home, 'bin/pg_config');
+  const { stdout } = await run(config, ['--pgxs']);
+  if (stdout.startsWith(root)) return;
+  renameSync(config, `${config}.bin`);
+  writeFileSync(config, `#!/bin/sh\n"$0.bin" "$@" | sed 's#\\(^\\|[ =]\\)/usr/#\\1${folder}/usr/#g'\n`, {
+    mode: 0o755,
+  });
+}
+
 /** Waits for the folder of a process that makes the same, and takes over from one that died. */
 async function takeLock(lock: string): Promise<void> {
   for (;;) {
@@ -155,36 +195,70 @@ async function takeLock(lock: string): Promise<void> {
   }
 }
 
-/** The folder of the programs of a major: the installed one, the unpacked one, or one unpacked now (some ten seconds). */
-export async function findMajor(major: number): Promise<Major> {
-  const installed = `/usr/lib/postgresql/${major}/bin`;
-  if (existsSync(join(installed, 'postgres'))) return { bin: installed };
-  const root = process.env.PEM_MAJORS_DIR ?? join(tmpdir(), 'pem-majors');
-  const folder = join(root, String(major));
-  const bin = join(folder, 'usr/lib/postgresql', String(major), 'bin');
-  const ready = join(folder, 'ready');
-  if (existsSync(ready)) return { bin };
+const rootFolder = (): string => process.env.PEM_MAJORS_DIR ?? join(tmpdir(), 'pem-majors');
+
+/** Does work under the lock of a major, unless `ready` is there by then; the reason why it failed, or null. */
+async function prepare(
+  major: number,
+  ready: string,
+  work: () => Promise<string | null>,
+): Promise<string | null> {
+  const root = rootFolder();
   const lock = join(root, `${major}.lock`);
-  let reason = `PostgreSQL ${major} is in no Debian suite`;
   try {
     mkdirSync(root, { recursive: true });
     chmodSync(root, 0o755);
     await takeLock(lock);
+    return existsSync(ready) ? null : await work();
+  } catch (error) {
+    return errorText(error);
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+/** The folder of the programs of a major: the installed one, the unpacked one, or one unpacked now (some ten seconds). */
+export async function findMajor(major: number): Promise<Major> {
+  const installed = `/usr/lib/postgresql/${major}/bin`;
+  if (existsSync(join(installed, 'postgres'))) return { bin: installed };
+  const root = rootFolder();
+  const folder = join(root, String(major));
+  const bin = join(folder, 'usr/lib/postgresql', String(major), 'bin');
+  const ready = join(folder, 'ready');
+  if (existsSync(ready)) return { bin };
+  const failure = await prepare(major, ready, async () => {
+    let reason = `PostgreSQL ${major} is in no Debian suite`;
     for (const suite of suites[major] ?? []) {
-      if (existsSync(ready)) break;
       try {
         rmSync(folder, { recursive: true, force: true });
         mkdirSync(folder, { mode: 0o755 });
         await make(root, folder, major, suite);
         writeFileSync(ready, suite);
+        return null;
       } catch (error) {
         reason = `PostgreSQL ${major} could not be unpacked from ${suite}: ${errorText(error).slice(0, 400)}`;
       }
     }
-  } catch (error) {
-    reason = errorText(error);
-  } finally {
-    rmSync(lock, { force: true });
+    return reason;
+  });
+  return failure === null ? { bin } : { reason: failure };
+}
+
+/** The same with what extensions are built with, for a major that is unpacked; an installed one must have it. */
+export async function findMajorWithHeaders(major: number): Promise<Major> {
+  const found = await findMajor(major);
+  if ('reason' in found) return found;
+  const folder = join(found.bin, '../../../../..');
+  if (folder === '/') {
+    const makefile = join(found.bin, '../lib/pgxs/src/makefiles/pgxs.mk');
+    return existsSync(makefile) ? found : { reason: `postgresql-server-dev-${major} is not installed` };
   }
-  return existsSync(ready) ? { bin } : { reason };
+  const ready = join(folder, 'ready-headers');
+  if (existsSync(ready)) return found;
+  const failure = await prepare(major, ready, async () => {
+    await addHeaders(rootFolder(), folder, major, readFileSync(join(folder, 'ready'), 'utf8'));
+    writeFileSync(ready, '');
+    return null;
+  });
+  return failure === null ? found : { reason: `headers of PostgreSQL ${major}: ${failure.slice(0, 400)}` };
 }

@@ -12,6 +12,9 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #include "prof_row_ends.h"
 #include "prof_shared.h"

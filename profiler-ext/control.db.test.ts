@@ -418,6 +418,29 @@ it('a drop that was interrupted is completed by the next start of the server', a
   expect(existsSync(join(folder, `pgsql_tmp_dropped_${id}`))).toBe(false);
 });
 
+it('files of slots that the server has no more are read all the same', async () => {
+  const id = await startTrace(cluster, 'slots');
+  await cluster.query('SELECT 1 AS high_slot');
+  await cluster.query('ALTER SYSTEM SET max_connections = 10');
+  await cluster.halt('fast');
+  await cluster.start();
+  await cluster.query('SELECT 2 AS high_slot');
+  const { rows } = await cluster.query('SELECT max(slot) AS slot FROM sql_profiler.progress($1)', [id]);
+  expect(rows[0].slot).toBeGreaterThan(50);
+  const both = ['SELECT 1 AS high_slot', 'SELECT 2 AS high_slot'];
+  expect(queries(await readTrace(cluster, id), ' AS high_slot')).toEqual(both);
+  const running = await traceStatus(cluster, id);
+  await stopTrace(cluster, id);
+  expect(queries(await readTrace(cluster, id), ' AS high_slot')).toEqual(both);
+  const stopped = await traceStatus(cluster, id);
+  expect(Number(stopped.rows)).toBeGreaterThanOrEqual(Number(running.rows));
+  const state = readFileSync(join(cluster.dataDirectory, `sql_profiler/pgsql_tmp_state/trace_${id}`), 'utf8');
+  expect(state).toContain('\nsettled 1\n');
+  await cluster.query('ALTER SYSTEM SET max_connections = 100');
+  await cluster.halt('fast');
+  await cluster.start();
+});
+
 it('thousands of backends: the server starts, and what slots hold is told quickly', {
   timeout: 60_000,
 }, async () => {

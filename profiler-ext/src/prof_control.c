@@ -67,6 +67,17 @@ static bool settle_slots(int index, const ProfRecord *record, uint64 *rows, uint
     *rows += lines > gone ? lines - gone : 0;
     *lost += gone;
   }
+  if (prof_shared->traces[index].more_slots) {
+    int count;
+    const ProfSlotInfo *slots = prof_slots(record->id, &count);
+    for (int i = 0; i < count; i++) {
+      ProfRingState state = slots[i].at;
+      if (slots[i].slot < prof_shared->slot_count) continue;
+      (void)prof_ring_settle(folder, (int32)record->id, slots[i].slot, PROF_SETTLE_FINISH, &state);
+      *rows += slots[i].at.line - slots[i].at.lost;
+      *lost += slots[i].at.lost;
+    }
+  }
   return settled;
 }
 
@@ -174,7 +185,7 @@ static void require_room(const char *name) {
     ProfSharedTrace *trace = &prof_shared->traces[i];
     if (trace->record.id == 0) continue;
     running++;
-    bytes += pg_atomic_read_u64(&trace->csv_bytes) + (uint64)pg_atomic_read_u32(&trace->rings) * PROF_RING_FILE_BYTES;
+    bytes += prof_sink_bytes_on_disk(trace);
     if (strcmp(trace->record.name, name) == 0)
       ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("trace \"%s\" is running already", name),
                       errdetail("Its id is %d.", (int)trace->record.id)));
@@ -229,10 +240,14 @@ static void set_owner(ProfRecord *record) {
 }
 
 Datum prof_start(PG_FUNCTION_ARGS) {
-  char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-  Jsonb *options = PG_GETARG_JSONB_P(1);
   ProfRecord *record = palloc0(sizeof *record);
   require_loaded();
+  /* Not STRICT: a start that does nothing would look like one that did. */
+  if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                    errmsg("%s must not be null", PG_ARGISNULL(0) ? "a trace's name" : "options")));
+  char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+  Jsonb *options = PG_GETARG_JSONB_P(1);
   /* On disk all is UTF-8: databases of any encoding list the same traces. */
   name = pg_server_to_any(name, (int)strlen(name), PG_UTF8);
   if (name[0] == 0 || strlen(name) >= PROF_NAME_BYTES)

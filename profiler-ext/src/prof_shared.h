@@ -83,9 +83,11 @@ extern void prof_request_stop(int index, int64 id, uint32 reason);
 /* From now on nothing that this session does is traced: it reads traces. */
 extern void prof_session_reads(void);
 
-/* prof_sink.c, for prof_session.c: a trace begins or ends in this backend. */
+/* prof_sink.c: a trace begins or ends in this backend. */
 extern void prof_sink_begin(int bit, int index, const ProfRecord *record);
 extern void prof_sink_end(int bit, bool finished);
+/* What a running trace takes of the disk, in bytes: its files, rings included. */
+extern uint64 prof_sink_bytes_on_disk(ProfSharedTrace *trace);
 
 /* prof_state.c: files of the state folder; 0 or an errno. */
 extern void prof_state_folder(char *path, int64 id);

@@ -18,13 +18,15 @@ typedef struct sink {
 static sink sinks[PROF_MAX_RUNNING];
 static sink *sink_of_bit[PROF_TRACE_BITS];
 
-static uint64 bytes_on_disk(ProfSharedTrace *trace) {
-  return pg_atomic_read_u64(&trace->csv_bytes) + (uint64)pg_atomic_read_u32(&trace->rings) * PROF_RING_FILE_BYTES;
+/* A ring that somebody removed and one that was not counted may make up a little too little, but never a huge number. */
+uint64 prof_sink_bytes_on_disk(ProfSharedTrace *trace) {
+  int64 csv = (int64)pg_atomic_read_u64(&trace->csv_bytes), rings = (int32)pg_atomic_read_u32(&trace->rings);
+  return (uint64)Max(csv, 0) + (uint64)Max(rings, 0) * PROF_RING_FILE_BYTES;
 }
 
 static uint64 bytes_of_all(void) {
   uint64 bytes = pg_atomic_read_u64(&prof_shared->stopped_bytes);
-  for (int i = 0; i < PROF_MAX_RUNNING; i++) bytes += bytes_on_disk(&prof_shared->traces[i]);
+  for (int i = 0; i < PROF_MAX_RUNNING; i++) bytes += prof_sink_bytes_on_disk(&prof_shared->traces[i]);
   return bytes;
 }
 
@@ -44,7 +46,7 @@ static bool reserve(void *context, int64 bytes, bool is_ring) {
   count(trace, bytes, is_ring);
   if (bytes < 0) return true;
   uint32 reason = PROF_STOP_NONE;
-  if (bytes_on_disk(trace) > (uint64)to->max_total_bytes) reason = PROF_STOP_TOTAL_BYTES;
+  if (prof_sink_bytes_on_disk(trace) > (uint64)to->max_total_bytes) reason = PROF_STOP_TOTAL_BYTES;
   if (prof_directory_kb > 0 && bytes_of_all() > (uint64)prof_directory_kb * 1024) reason = PROF_STOP_DIRECTORY_BYTES;
   if (reason == PROF_STOP_NONE) return true;
   count(trace, -bytes, is_ring);

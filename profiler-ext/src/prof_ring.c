@@ -385,7 +385,12 @@ int prof_ring_append_slow(ProfRing *ring, const char *body, size_t length, int64
 
 void prof_ring_let_go(ProfRing *ring, bool finished) {
   if (ring->faulted || ring->recovering) (void)recover_from_fault(ring);
-  if (ring->header == NULL) return;
+  if (ring->header == NULL) {
+    /* The slot is ours and its ring may be full of the last owner's rows, though we had none. */
+    ProfRingState state;
+    if (finished) (void)prof_ring_settle(ring->folder, ring->trace, ring->slot, PROF_SETTLE_FINISH, &state);
+    return;
+  }
   if (finished) {
     ring->reserve = NULL;
     int failure = flush(ring);

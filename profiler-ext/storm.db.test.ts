@@ -1,0 +1,138 @@
+/**
+ * Load of many kinds at once while traces start, stop, are read and dropped under it: short sessions, errors, savepoints,
+ * DDL, large texts. PEM_STORM_SECONDS makes it longer. What must hold: no client sees an error that it did not ask for,
+ * no backend dies (pgbench's clients would say so), the trace that ran all along has each transaction once and no row is torn.
+ */
+import { execFile } from 'node:child_process';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type Cluster, serverUser } from '../bench/rig/cluster.js';
+import {
+  brokenLines,
+  readTrace,
+  startProfiled,
+  startTrace,
+  stopTrace,
+  traceStatus,
+} from '../bench/rig/traces.js';
+
+const run = promisify(execFile);
+const seconds = Number(process.env.PEM_STORM_SECONDS ?? 8);
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await startProfiled({ settings: { max_connections: '60', log_min_messages: 'panic' } });
+});
+afterAll(() => cluster?.stop());
+
+const scripts: Readonly<Record<string, string>> = {
+  read: 'SELECT abalance AS read_one FROM pgbench_accounts WHERE aid = :client_id + 1;\n',
+  write: `BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = 10 + :client_id;
+SAVEPOINT one;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 1, :client_id, 1, now());
+ROLLBACK TO one;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (1, 1, :client_id, 2, now());
+COMMIT;
+`,
+  fail: `DO $$ BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN PERFORM 'caught'; END $$;\n`,
+  change: `CREATE TEMP TABLE storm (a int, b text);
+CREATE INDEX ON storm (a);
+INSERT INTO storm SELECT i, repeat('x', i) FROM generate_series(1, 20) i;
+ALTER TABLE storm ADD COLUMN c int DEFAULT 1;
+DROP TABLE storm;
+`,
+  large: `SELECT length('${'large text '.repeat(9000)}') AS large_one;\n`,
+};
+
+/** Transactions that pgbench says it made, by script. */
+async function pgbench(script: string, ...options: string[]): Promise<number> {
+  const user = serverUser();
+  const { stdout } = await run(
+    join(cluster.bin, 'pgbench'),
+    [
+      ...['-h', cluster.folder, '-p', String(cluster.port), '-U', 'postgres', '-n', '-T', String(seconds)],
+      ...['-f', join(cluster.folder, `${script}.sql`), ...options, 'postgres'],
+    ],
+    user.uid === undefined ? {} : { uid: user.uid, gid: user.gid as number, cwd: cluster.folder },
+  );
+  expect(stdout).not.toMatch(/aborted/);
+  return Number(/number of transactions actually processed: (\d+)/.exec(stdout)?.[1]);
+}
+
+it('loses nothing, twists nothing and breaks nothing', { timeout: 120_000 + seconds * 3000 }, async () => {
+  const user = serverUser();
+  await run(
+    join(cluster.bin, 'pgbench'),
+    ['-h', cluster.folder, '-p', String(cluster.port), '-U', 'postgres', '-i', '-q', 'postgres'],
+    user.uid === undefined ? {} : { uid: user.uid, gid: user.gid as number, cwd: cluster.folder },
+  );
+  for (const [name, text] of Object.entries(scripts)) {
+    writeFileSync(join(cluster.folder, `${name}.sql`), text);
+    chmodSync(join(cluster.folder, `${name}.sql`), 0o644);
+  }
+  const logged = await startTrace(cluster, 'all along', { max_file_bytes: 1 << 20, max_total_bytes: 4e9 });
+  let over = false;
+  const control = async (): Promise<number> => {
+    let rounds = 0;
+    for (; !over; rounds++) {
+      const ids = [
+        await startTrace(cluster, `storm ${rounds} a`, {
+          max_file_bytes: 65_536,
+          params: true,
+          plan: 'text',
+        }),
+        await startTrace(cluster, `storm ${rounds} b`, {
+          max_total_bytes: 300_000,
+          workers: true,
+          rusage: true,
+        }),
+        await startTrace(cluster, `storm ${rounds} c`, { sample_rate: 0.1, applications: ['pgbench'] }),
+      ];
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      for (const id of ids) {
+        if (id % 3 === 0) expect(brokenLines(await readTrace(cluster, id))).toEqual([]);
+        await stopTrace(cluster, id);
+        if (id % 2 === 0) expect(brokenLines(await readTrace(cluster, id))).toEqual([]);
+        await cluster.query('SELECT sql_profiler.drop($1)', [id]);
+      }
+    }
+    return rounds;
+  };
+  const rounds = control();
+  const load = Promise.all([
+    pgbench('read', '-c', '4', '-M', 'prepared', '-R', '4000'),
+    pgbench('read', '-c', '2', '-C', '-R', '100'),
+    pgbench('write', '-c', '3', '-M', 'extended', '-R', '300'),
+    pgbench('fail', '-c', '1', '-R', '200'),
+    pgbench('change', '-c', '1', '-R', '30'),
+    pgbench('large', '-c', '1', '-R', '50'),
+  ]).finally(() => {
+    over = true;
+  });
+  const made = await load;
+  expect(await rounds).toBeGreaterThan(3);
+  await stopTrace(cluster, logged);
+  const rows = await readTrace(cluster, logged);
+  const count = (part: string, level = '0'): number =>
+    rows.filter((row) => row.level === level && row.query?.includes(part)).length;
+  const [prepared, short, write, fail, change, large] = made as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  expect(brokenLines(rows)).toEqual([]);
+  expect(count('AS read_one')).toBe(prepared + short);
+  expect(count('ROLLBACK TO one')).toBe(write);
+  expect(count('INSERT INTO pgbench_history')).toBe(2 * write);
+  expect(count('PERFORM 1 / 0')).toBe(fail);
+  expect(count('CREATE TEMP TABLE storm')).toBe(change);
+  expect(count('AS large_one') + count('large text')).toBeGreaterThanOrEqual(large);
+  const status = await traceStatus(cluster, logged);
+  expect(status).toMatchObject({ state: 'stopped', lost_rows: '0', rows: String(rows.length) });
+});

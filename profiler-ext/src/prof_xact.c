@@ -194,11 +194,9 @@ ended(bool committed)
 	prof_error_in_transaction = false;
 }
 
-static void
-xact_event(XactEvent event, void *arg)
+static pg_noinline void
+watched_event(XactEvent event)
 {
-	if (likely(!prof_watching() && !busy))
-		return;
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -215,6 +213,14 @@ xact_event(XactEvent event, void *arg)
 		default:
 			break;
 	}
+}
+
+/* Called twice a transaction, with or without a trace: nothing is saved on the stack before it is known that one runs. */
+static void
+xact_event(XactEvent event, void *arg)
+{
+	if (unlikely(prof_watching() || busy))
+		watched_event(event);
 }
 
 void

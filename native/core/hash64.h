@@ -37,15 +37,17 @@ static inline uint64_t h64_mix(uint64_t a, uint64_t b) {
   return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* No seed makes a lane that is small: what is multiplied with it would hardly be mixed. */
 static inline void h64_begin(uint64_t lanes[2], uint64_t seed) {
-  lanes[0] = seed ^ H64_K0;
-  lanes[1] = h64_turn(seed, 32) ^ H64_K3;
+  uint64_t mixed = h64_mix(seed ^ H64_K2, H64_K0);
+  lanes[0] = mixed ^ H64_K3;
+  lanes[1] = h64_turn(mixed, 32) + H64_K1;
 }
 
 /* Takes in 32 bytes. The factors go in beside their product: one that is zero does not make the other forgotten. */
 static inline void h64_absorb(uint64_t lanes[2], const uint8_t *p) {
-  uint64_t a = lanes[0] ^ h64_load(p), b = h64_load(p + 8) ^ H64_K1;
-  uint64_t c = lanes[1] ^ h64_load(p + 16), d = h64_load(p + 24) ^ H64_K2;
+  uint64_t a = h64_load(p) ^ H64_K1, b = h64_load(p + 8) ^ lanes[0];
+  uint64_t c = h64_load(p + 16) ^ H64_K2, d = h64_load(p + 24) ^ lanes[1];
   lanes[0] = h64_mix(a, b) ^ h64_turn(a, 23) ^ b;
   lanes[1] = h64_mix(c, d) ^ h64_turn(c, 23) ^ d;
 }

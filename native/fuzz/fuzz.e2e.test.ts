@@ -50,7 +50,33 @@ function tripSeeds(): Buffer[] {
   );
 }
 
+/** Behind the bytes that choose the sizes of the aggregates (see fuzz_aggregate.cc). */
+function aggregateSeeds(): Buffer[] {
+  const next = random(37);
+  const files = [traceFile(traceRows(60, 0.3, next)), pgbenchFile(300, next)];
+  const sizes = [
+    [0x23, 40, 90, 9],
+    [0xff, 255, 255, 6],
+    [0x10, 2, 17, 0],
+  ];
+  return files.flatMap((file) => sizes.map((size) => Buffer.concat([Buffer.from(size), file])));
+}
+
+/** Behind the byte that says whether the text is cut (see fuzz_fingerprint.cc). */
+function fingerprintSeeds(): Buffer[] {
+  const texts = [
+    `select a.b, "C" from t where x = 'it''s' and y in (-1, 0x1F, $2) and z = E'\\n' || U&'\\0061' uescape '!'`,
+    `insert into t values (1, $$ a $$), (2, $b$ c $b$) on conflict do nothing; savepoint s`,
+    `do $$ begin perform array[[1, 2], [3, 4]]; -- x\n end $$ /* /* */ */`,
+    `update t set a = null, b = not true where c is not null and d::int8 <> -5::int -- end`,
+    `select 1..10, .5e-3, a ->> 'b', a @-1, a[1:2], (b).c`,
+  ];
+  return texts.flatMap((text) => [0, 1].map((cut) => Buffer.concat([Buffer.from([cut]), Buffer.from(text)])));
+}
+
 async function seeds(target: string): Promise<Buffer[]> {
+  if (target === 'fuzz_aggregate') return aggregateSeeds();
+  if (target === 'fuzz_fingerprint') return fingerprintSeeds();
   if (target === 'fuzz_csv') return csvSeeds();
   if (target === 'fuzz_csv_trip') return tripSeeds();
   const next = random(23);
@@ -69,7 +95,11 @@ async function seeds(target: string): Promise<Buffer[]> {
 }
 
 describe.skipIf(clang === undefined)('fuzzing', () => {
-  for (const target of ['fuzz_verify', 'fuzz_build', 'fuzz_csv', 'fuzz_csv_trip']) {
+  const targets = [
+    ...['fuzz_verify', 'fuzz_build', 'fuzz_csv', 'fuzz_csv_trip'],
+    ...['fuzz_fingerprint', 'fuzz_aggregate'],
+  ];
+  for (const target of targets) {
     it(`${target} finds nothing`, { timeout: 240_000 + 1000 * seconds }, async () => {
       const addon = [
         'batch',
@@ -82,6 +112,8 @@ describe.skipIf(clang === undefined)('fuzzing', () => {
         'csv_block',
         'csv_window',
         'memory',
+        'trace_aggregate',
+        'trace_aggregate_block',
       ];
       const objects = coreSources.map((file) => {
         const object = `${target}_${basename(file)}.o`;

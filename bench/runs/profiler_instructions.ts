@@ -3,12 +3,13 @@
  * counted by callgrind on fresh clusters of one template: no library, pg_stat_statements, the profiler loaded without a
  * trace, and with 1, 2 and 8 traces of default options (all columns that cost no system call).
  *
+ * Counts are medians of three clusters: what PostgreSQL does by the clock (statistics that are due) is in the totals.
  * The same on every machine; what it does not see are caches and the kernel. "Inside" is what the library's own
  * functions and what they call outside of it take, without the executor's standard functions that hooks go on to.
  */
 import { existsSync } from 'node:fs';
 import { type Counted, count } from '../load/callgrind.js';
-import { atMost, type BenchOptions, type BenchResult } from '../report.js';
+import { atMost, type BenchOptions, type BenchResult, median } from '../report.js';
 import type { Cluster } from '../rig/cluster.js';
 import { profiledServer } from '../rig/profiled_server.js';
 
@@ -34,27 +35,33 @@ export async function countTraces(bin: string, traces: number | undefined): Prom
 export async function run(options: BenchOptions): Promise<BenchResult> {
   if (!existsSync('/usr/bin/valgrind')) throw new Error('valgrind is missing: apt-get install valgrind');
   const bin = await profiledServer();
-  const show = (what: string, counted: Counted): Counted => {
+  const show = async (what: string, once: () => Promise<Counted>): Promise<Counted> => {
+    const made: Counted[] = [];
+    while (made.length < (options.quick ? 1 : 3)) made.push(await once());
+    const counted: Counted = {
+      instructions: median(made.map((one) => one.instructions)),
+      inside: median(made.map((one) => one.inside)),
+      clockReads: median(made.map((one) => one.clockReads)),
+    };
     options.progress(
-      `${what}: ${counted.instructions.toFixed(0)} a transaction, ${counted.inside.toFixed(0)} inside, ${counted.clockReads.toFixed(1)} clock reads`,
+      `${what}: ${made.map((one) => one.instructions.toFixed(0)).join(', ')} a transaction, ${counted.inside.toFixed(0)} inside, ${counted.clockReads.toFixed(1)} clock reads`,
     );
     return counted;
   };
-  const none = show('no library', await countTraces(bin, undefined));
-  const statements = show(
-    'pg_stat_statements',
-    await count({
+  const none = await show('no library', () => countTraces(bin, undefined));
+  const statements = await show('pg_stat_statements', () =>
+    count({
       bin,
       library: 'pg_stat_statements.so',
       pgbench,
       settings: { shared_preload_libraries: "'pg_stat_statements'" },
     }),
   );
-  const off = show('loaded, no trace', await countTraces(bin, 0));
-  const one = show('1 trace', await countTraces(bin, 1));
+  const off = await show('loaded, no trace', () => countTraces(bin, 0));
+  const one = await show('1 trace', () => countTraces(bin, 1));
   const more: Record<string, number> = {};
   for (const traces of options.quick ? [] : [2, 8]) {
-    const counted = show(`${traces} traces`, await countTraces(bin, traces));
+    const counted = await show(`${traces} traces`, () => countTraces(bin, traces));
     more[`with_${traces}_traces`] = counted.instructions - none.instructions;
   }
   const added = one.instructions - none.instructions;

@@ -200,6 +200,12 @@ const testNeeds = [
     found: hasSanitizers,
   },
   {
+    what: 'valgrind',
+    why: "counts the profiler's instructions",
+    packages: ['valgrind'],
+    found: () => onPath('valgrind'),
+  },
+  {
     what: 'openssl',
     why: 'a second opinion on our certificates',
     packages: ['openssl'],

@@ -103,10 +103,11 @@ const statements = [
 const counters = [
   ...['shared_hit', 'shared_read', 'shared_dirtied', 'shared_written', 'local_hit', 'local_read'],
   ...['local_dirtied', 'local_written', 'temp_read', 'temp_written', 'wal_records', 'wal_fpi', 'wal_bytes'],
-  ...['jit_us', 'workers_planned', 'workers_launched'],
+  ...['jit_us', 'workers_planned', 'workers_launched', 'shared_read_us', 'shared_write_us', 'temp_read_us'],
+  'temp_write_us',
 ];
 
-/** A backend's file of pgbench's TPC-B-like script over the simple protocol, default columns: about 255 bytes a row. */
+/** A backend's file of pgbench's TPC-B-like script, simple protocol, default columns, track_io_timing on: 290 bytes a row. */
 export function pgbenchFile(count: number, next: () => number): Buffer {
   const parts: Buffer[] = [headerLine];
   const whole = (least: number, most: number) => least + Math.floor(next() * (most - least + 1));
@@ -120,8 +121,8 @@ export function pgbenchFile(count: number, next: () => number): Buffer {
       ...{ trace: 1, line: i + 1, end_time: time, exec_us: whole(8, 400), elapsed_us: whole(20, 900) },
       ...{ serial: i + 1, parent: 0, level: 0, vxid: `3/${Math.floor(i / 7) + 2}` },
       ...{ xid: writes || tag === 'COMMIT' ? 700 + Math.floor(i / 7) : null, pid: 123_456 },
-      ...{ backend_start: 1_789_999_995_000_000, slot: 3, database: 'bench', username: 'postgres' },
-      ...{ application: 'pgbench', client: '[local]', encoding: 'UTF8', tag },
+      ...{ backend_start: 1_789_999_995_000_000, slot: 3, database: 'pgbench_1000', username: 'application' },
+      ...{ application: 'pgbench', client: '192.168.117.24', encoding: 'UTF8', tag },
       query_id: BigInt(whole(-(2 ** 31), 2 ** 31)) * 2n ** 32n + BigInt(whole(0, 2 ** 32 - 1)),
       ...{ plan_us: works ? whole(10, 90) : null, rows: works ? 1 : 0, flags: 0 },
       query: text.replace('$aid', String(whole(1, 100_000))).replace('$delta', String(whole(-5000, 5000))),

@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "../core/hash64.h"
-#include "block_write.h"
 
 namespace pem {
 
@@ -83,15 +82,20 @@ CsvBlockWriter::CsvBlockWriter(const CsvBlockOptions &options) : options_(option
       column.type = COL_INT8;
       keyed_++;
     }
-    const uint32_t width = col_width(column.type);
-    if (width == 0) column.offsets.append_zeros(4);
-    row_bytes_ += width != 0 ? width : 4;
-    head_bytes_ += kTableBytes + column.name.size();
     columns_.push_back(std::move(column));
   }
   if (options_.row_places) {
-    row_bytes_ += 8;
-    head_bytes_ += kTableBytes;
+    Column column;
+    column.id = CSV_COLUMN_COUNT;
+    column.name = "row_at";
+    column.type = COL_INT8;
+    column.keyed = false;
+    columns_.push_back(std::move(column));
+  }
+  for (Column &column : columns_) {
+    column.width = col_width(column.type);
+    row_bytes_ += column.width != 0 ? column.width : 4;
+    head_bytes_ += kTableBytes + column.name.size();
   }
   fresh_offsets_.append_zeros(4);
 }
@@ -116,7 +120,7 @@ uint32_t CsvBlockWriter::fitting(const CsvWindow &window) {
   uint64_t texts = text_bytes_, fresh = apart - upper;
   for (uint32_t row = 0; row < most; row++) {
     for (const Column &column : columns_) {
-      if (window.columns[column.id].texts == nullptr) continue;
+      if (column.width != 0 && !column.keyed) continue;
       const uint32_t size = window.columns[column.id].texts[row].size;
       (column.keyed ? fresh : texts) += size;
     }
@@ -127,98 +131,100 @@ uint32_t CsvBlockWriter::fitting(const CsvWindow &window) {
 
 void CsvBlockWriter::expect(const CsvWindow &window, uint64_t bytes) {
   if (rows_ != 0 || window.rows == 0 || bytes < 4 * window.used) return;
-  const uint64_t windows = bytes / window.used + 1;
-  const size_t rows = static_cast<size_t>(std::min<uint64_t>(windows * window.rows, options_.max_rows));
-  if (head_bytes_ + rows * row_bytes_ > options_.max_bytes) return;
-  for (Column &column : columns_) {
-    const uint32_t width = col_width(column.type);
-    column.fixed.reserve_more(rows * width);
-    if (width != 0) continue;
-    uint64_t size = 0;
-    for (uint32_t row = 0; row < window.rows; row++) size += window.columns[column.id].texts[row].size;
-    column.offsets.reserve_more(rows * 4);
-    column.bytes.reserve_more(static_cast<size_t>(std::min(size * windows * 9 / 8, options_.max_bytes)));
-  }
-  if (options_.row_places) row_at_.reserve_more(rows * 8);
+  const uint64_t rows = std::min<uint64_t>((bytes / window.used + 1) * window.rows, options_.max_rows);
+  const uint64_t size = rows * row_bytes_ + (rows / window.rows + 1) * window.used;
+  if (size <= options_.max_bytes) staged_.reserve_more(static_cast<size_t>(size + kSlack));
 }
 
 uint32_t CsvBlockWriter::append(const CsvWindow &window) {
   const uint32_t rows = fitting(window);
   if (rows != 0) {
-    for (Column &column : columns_) append_column(&column, window, rows);
-    if (options_.row_places) row_at_.append(reinterpret_cast<const uint8_t *>(window.row_at), rows * 8);
+    part_rows_.push_back(rows);
+    for (Column &column : columns_) {
+      places_.push_back(staged_.size());
+      if (column.id == CSV_COLUMN_COUNT) {
+        staged_.append(reinterpret_cast<const uint8_t *>(window.row_at), rows * 8);
+        continue;
+      }
+      const CsvWindowColumn &source = window.columns[column.id];
+      append_nulls(&column, source.nulls, rows);
+      if (column.keyed) {
+        append_keys(source, rows);
+      } else if (column.width == 0) {
+        append_texts(&column, window, rows);
+      } else {
+        append_values(column, source.values, rows);
+      }
+    }
     rows_ += rows;
   }
   if (rows < window.rows || rows_ == options_.max_rows) full_ = true;
   return rows;
 }
 
-void CsvBlockWriter::append_column(Column *column, const CsvWindow &window, uint32_t rows) {
-  const CsvWindowColumn &source = window.columns[column->id];
-  if (source.nulls != nullptr) {
-    append_bits(&column->nulls, rows_, source.nulls, rows);
+void CsvBlockWriter::append_nulls(Column *column, const uint8_t *nulls, uint32_t rows) {
+  if (nulls != nullptr) {
+    append_bits(&column->nulls, rows_, nulls, rows);
   } else if (column->nulls.size() != 0) {
     extend(&column->nulls, (static_cast<size_t>(rows_) + rows + 7) / 8);
   }
-  const uint32_t width = col_width(column->type);
-  if (column->keyed) {
-    append_keys(column, window, rows);
-  } else if (width == 0) {
-    append_texts(column, window, rows);
-  } else if (width == 8) {
-    column->fixed.append(reinterpret_cast<const uint8_t *>(source.values), rows * 8);
+}
+
+void CsvBlockWriter::append_values(const Column &column, const int64_t *values, uint32_t rows) {
+  const size_t size = static_cast<size_t>(rows) * column.width;
+  staged_.reserve_more(size);
+  uint8_t *to = staged_.data() + staged_.size();
+  if (column.width == 8) {
+    std::memcpy(to, values, size);
   } else {
-    column->fixed.reserve_more(rows * 4);
-    uint32_t *to = reinterpret_cast<uint32_t *>(column->fixed.data() + column->fixed.size());
-    for (uint32_t row = 0; row < rows; row++) to[row] = static_cast<uint32_t>(source.values[row]);
-    column->fixed.resize(column->fixed.size() + rows * 4);
+    for (uint32_t row = 0; row < rows; row++) {
+      const uint32_t value = static_cast<uint32_t>(values[row]);
+      std::memcpy(to + 4 * static_cast<size_t>(row), &value, 4);
+    }
   }
+  staged_.resize(staged_.size() + size);
 }
 
 void CsvBlockWriter::append_texts(Column *column, const CsvWindow &window, uint32_t rows) {
   const CsvText *texts = window.columns[column->id].texts;
-  column->offsets.reserve_more(rows * 4);
-  uint32_t *ends = reinterpret_cast<uint32_t *>(column->offsets.data() + column->offsets.size());
-  Buffer &bytes = column->bytes;
-  const size_t before = bytes.size();
+  uint64_t total = 0;
+  for (uint32_t row = 0; row < rows; row++) total += texts[row].size;
+  staged_.reserve_more(rows * 4 + total + kSlack);
+  uint8_t *ends = staged_.data() + staged_.size(), *to = ends + rows * 4;
   // Places in the window where kSlack bytes may be read; a text elsewhere is far from them as an unsigned number.
   const uintptr_t first = reinterpret_cast<uintptr_t>(window.bytes);
   const size_t places = window.readable >= kSlack ? window.readable - kSlack + 1 : 0;
-  size_t size = before;
-  bytes.reserve_more(rows * kSlack + kSlack);
+  uint32_t end = column->bytes;
   for (uint32_t row = 0; row < rows; row++) {
     const CsvText &text = texts[row];
     if (text.size <= kSlack && reinterpret_cast<uintptr_t>(text.data) - first < places) {
-      std::memcpy(bytes.data() + size, text.data, kSlack);
+      std::memcpy(to, text.data, kSlack);
     } else if (text.size != 0) {
-      // Room for this one and for the short ones behind it.
-      bytes.resize(size);
-      bytes.reserve_more(text.size + (rows - row) * kSlack + kSlack);
-      std::memcpy(bytes.data() + size, text.data, text.size);
+      std::memcpy(to, text.data, text.size);
     }
-    size += text.size;
-    ends[row] = static_cast<uint32_t>(size);
+    to += text.size;
+    end += text.size;
+    std::memcpy(ends + 4 * row, &end, 4);
   }
-  bytes.resize(size);
-  column->offsets.resize(column->offsets.size() + rows * 4);
-  text_bytes_ += size - before;
+  staged_.resize(staged_.size() + rows * 4 + total);
+  column->bytes = end;
+  text_bytes_ += total;
 }
 
-void CsvBlockWriter::append_keys(Column *column, const CsvWindow &window, uint32_t rows) {
-  const CsvWindowColumn &source = window.columns[column->id];
-  column->fixed.reserve_more(rows * 8);
-  int64_t *to = reinterpret_cast<int64_t *>(column->fixed.data() + column->fixed.size());
+void CsvBlockWriter::append_keys(const CsvWindowColumn &source, uint32_t rows) {
+  staged_.reserve_more(rows * 8);
+  uint8_t *to = staged_.data() + staged_.size();
   std::lock_guard<std::mutex> guard(options_.texts->lock());
   for (uint32_t row = 0; row < rows; row++) {
-    if (source.is_null(row)) {
-      to[row] = 0;
-      continue;
+    int64_t key = 0;
+    if (!source.is_null(row)) {
+      bool fresh = false;
+      key = options_.texts->add(source.texts[row].data, source.texts[row].size, &fresh);
+      if (fresh) add_text(source.texts[row], key);
     }
-    bool fresh = false;
-    to[row] = options_.texts->add(source.texts[row].data, source.texts[row].size, &fresh);
-    if (fresh) add_text(source.texts[row], to[row]);
+    std::memcpy(to + 8 * row, &key, 8);
   }
-  column->fixed.resize(column->fixed.size() + rows * 8);
+  staged_.resize(staged_.size() + rows * 8);
 }
 
 void CsvBlockWriter::add_text(const CsvText &text, int64_t key) {
@@ -228,15 +234,53 @@ void CsvBlockWriter::add_text(const CsvText &text, int64_t key) {
   fresh_offsets_.append(reinterpret_cast<const uint8_t *>(&end), 4);
 }
 
-bool CsvBlockWriter::finish(const BlockMeta &meta, Bytes *block, CodecError *error) {
+// The staged columns, as write_block asks for them.
+class CsvBlockWriter::Parts : public ColumnParts {
+ public:
+  explicit Parts(const CsvBlockWriter &writer) : writer_(writer) {}
+  uint32_t bytes_of(size_t i) const override { return writer_.columns_[i].bytes; }
+  void put_data(size_t i, uint8_t *to) const override {
+    const uint32_t width = writer_.columns_[i].width;
+    uint32_t before = 0;
+    for (size_t part = 0; part < writer_.part_rows_.size(); part++) {
+      const uint32_t rows = writer_.part_rows_[part];
+      const uint8_t *from = place(part, i);
+      size_t size = static_cast<size_t>(rows) * width;
+      if (width == 0) {
+        uint32_t end;
+        std::memcpy(&end, from + 4 * (rows - 1), 4);
+        from += 4 * static_cast<size_t>(rows);
+        size = end - before;
+        before = end;
+      }
+      std::memcpy(to, from, size);
+      to += size;
+    }
+  }
+  void put_offsets(size_t i, uint32_t *to) const override {
+    *to++ = 0;
+    for (size_t part = 0; part < writer_.part_rows_.size(); part++) {
+      const uint32_t rows = writer_.part_rows_[part];
+      std::memcpy(to, place(part, i), 4 * static_cast<size_t>(rows));
+      to += rows;
+    }
+  }
+
+ private:
+  const uint8_t *place(size_t part, size_t i) const {
+    return writer_.staged_.data() + writer_.places_[part * writer_.columns_.size() + i];
+  }
+  const CsvBlockWriter &writer_;
+};
+
+bool CsvBlockWriter::finish(const BlockMeta &meta, BlockMemory into, Bytes *block, CodecError *error) {
   std::vector<ColumnData> data;
-  data.reserve(columns_.size() + 1);
+  data.reserve(columns_.size());
   for (const Column &column : columns_)
     data.push_back({column.name.data(), column.name.size(), column.type,
-                    column.nulls.size() != 0 ? column.nulls.data() : nullptr, column.fixed.data(),
-                    reinterpret_cast<const uint32_t *>(column.offsets.data()), column.bytes.data()});
-  if (options_.row_places) data.push_back({"row_at", 6, COL_INT8, nullptr, row_at_.data(), nullptr, nullptr});
-  return write_block(meta, rows_, 0, data, block, error);
+                    column.nulls.size() != 0 ? column.nulls.data() : nullptr, nullptr, nullptr, nullptr});
+  const Parts parts(*this);
+  return write_block(meta, rows_, 0, data, block, error, &parts, into);
 }
 
 bool CsvBlockWriter::finish_texts(const BlockMeta &meta, Bytes *block, CodecError *error) {

@@ -9,8 +9,8 @@
 
 #include <mutex>
 
+#include "block_write.h"
 #include "csv_window.h"
-#include "memory.h"
 
 namespace pem {
 
@@ -48,34 +48,43 @@ class CsvBlockWriter {
 
   // Takes a window's rows from its first on; answers how many. Fewer than all: the block is full.
   uint32_t append(const CsvWindow &window);
-  // Asks for memory for all rows that `bytes` bytes like this window's hold, so that columns do not grow step by step.
+  // Asks for memory for all rows that `bytes` bytes like this window's hold, so that it does not grow step by step.
   void expect(const CsvWindow &window, uint64_t bytes);
   uint32_t rows() const { return rows_; }
   bool full() const { return full_; }
   uint32_t fresh_texts() const { return static_cast<uint32_t>(fresh_.size()); }
-  // The block. Columns were checked at the start, meta is the caller's to check.
-  bool finish(const BlockMeta &meta, Bytes *block, CodecError *error);
+  // The block, in `into` where it fits there. Columns were checked at the start, meta is the caller's to check.
+  bool finish(const BlockMeta &meta, BlockMemory into, Bytes *block, CodecError *error);
   // The block of texts: columns key, text. From here on the set keeps what it has seen.
   bool finish_texts(const BlockMeta &meta, Bytes *block, CodecError *error);
 
  private:
   struct Column {
-    uint32_t id;
+    uint32_t id;  // CSV_COLUMN_COUNT: row_at
     std::string name;
     col_type type;
+    uint32_t width;  // of a value, 0: text
     bool keyed;
-    Buffer fixed, offsets, bytes, nulls;  // nulls stays empty until the first NULL
+    uint32_t bytes = 0;  // of all texts so far
+    Buffer nulls;        // empty until the first NULL
   };
+  class Parts;
 
   uint32_t fitting(const CsvWindow &window);
-  void append_column(Column *column, const CsvWindow &window, uint32_t rows);
+  void append_nulls(Column *column, const uint8_t *nulls, uint32_t rows);
+  void append_values(const Column &column, const int64_t *values, uint32_t rows);
   void append_texts(Column *column, const CsvWindow &window, uint32_t rows);
-  void append_keys(Column *column, const CsvWindow &window, uint32_t rows);
+  void append_keys(const CsvWindowColumn &source, uint32_t rows);
   void add_text(const CsvText &text, int64_t key);
 
   const CsvBlockOptions options_;
   std::vector<Column> columns_;
-  Buffer row_at_;
+  // What each call of append() took: its columns lie one behind the other, values as they will be in the block, texts as the
+  // places where they end and then their bytes. A buffer for each column would be dozens of places that grow at once, all of
+  // them at the same distance from a page's start, which the processor's first cache cannot hold together.
+  Buffer staged_;
+  std::vector<uint32_t> part_rows_;
+  std::vector<size_t> places_;  // of each column of each part in staged_
   uint32_t keyed_ = 0;       // columns whose texts go to the other block
   uint64_t row_bytes_ = 0;   // of fixed parts and offsets
   uint64_t head_bytes_ = 0;  // of names and tables, no less than what they will be

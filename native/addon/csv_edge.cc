@@ -137,6 +137,7 @@ struct BlockJob {
   CsvReadOptions read;
   CsvBlockOptions build;
   BlockMeta meta, texts_meta;
+  BlockMemory into;
   std::vector<CsvPiece> pieces;
 
   std::unique_ptr<CsvReader> reader;
@@ -184,7 +185,7 @@ bool BlockJob::run(CodecError *error) {
   rows = writer.rows();
   // What was read before the fault is handed out; the fault is found again where the caller goes on.
   if (stopped.error && rows == 0) return true;
-  if (!writer.finish(meta, &block, error)) return false;
+  if (!writer.finish(meta, into, &block, error)) return false;
   return writer.fresh_texts() == 0 || writer.finish_texts(texts_meta, &texts, error);
 }
 
@@ -204,7 +205,14 @@ Napi::Value ToCsvResult(Napi::Env env, BlockJob *job) {
   for (uint32_t i = 0; i < job->unknown.size(); i++)
     unknown.Set(i, Napi::String::New(env, job->unknown[i].data(), job->unknown[i].size()));
   const CsvCounts &counts = job->reader->counts();
-  result.Set("block", ToBuffer(env, std::move(job->block)));
+  // A number: the block is at that place in `into`.
+  const uint8_t *data = job->block.data();
+  if (data >= job->into.data && data < job->into.data + job->into.size) {
+    result.Set("block", static_cast<double>(data - job->into.data));
+    result.Set("blockBytes", static_cast<double>(job->block.size()));
+  } else {
+    result.Set("block", ToBuffer(env, std::move(job->block)));
+  }
   result.Set("rows", job->rows);
   result.Set("usedBytes", sum);
   result.Set("used", used);
@@ -218,7 +226,7 @@ Napi::Value ToCsvResult(Napi::Env env, BlockJob *job) {
   return result;
 }
 
-// (meta, pieces, options) -> promise of a result, or of {stopped} alone
+// (meta, pieces, options) -> promise of a result, or of {stopped} alone; csv.ts makes views of `into`
 Napi::Value CsvToBlock(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   auto job = std::make_shared<BlockJob>();
@@ -234,6 +242,15 @@ Napi::Value CsvToBlock(const Napi::CallbackInfo &info) {
       !ReadWhole(options, "maxBytes", static_cast<double>(max_bytes), &max_bytes) ||
       !ReadFlag(options, "rowPlaces", &job->build.row_places))
     return env.Undefined();
+  Napi::Value into = options.Get("into");
+  if (!into.IsUndefined()) {
+    Piece piece;
+    if (!ReadPiece(into, &piece, &keep)) {
+      Refuse(env, "into must be a Buffer");
+      return env.Undefined();
+    }
+    job->into = {const_cast<uint8_t *>(piece.data), piece.size};
+  }
   Napi::Value texts = options.Get("textSet"), texts_meta = options.Get("textsMeta");
   if (!texts.IsUndefined()) {
     if (!ReadMeta(texts_meta, &job->texts_meta)) return env.Undefined();

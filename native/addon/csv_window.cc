@@ -73,7 +73,7 @@ struct Taken {
   bool key;
   uint32_t limit;   // texts: bytes
   int64_t least;    // numbers: the type's range
-  uint64_t spread;
+  int64_t most;
   uint32_t memory;  // which of the arrays is its
 };
 
@@ -89,17 +89,17 @@ uint32_t column_by_name(const std::string &name, uint32_t first) {
 bool is_text(col_type type) { return type == COL_TEXT || type == COL_NAME; }
 
 Taken make_taken(uint32_t id, const CsvReadOptions &options) {
-  Taken taken = {id, kNames[id].type, options.keys[id], options.max_text_bytes, INT64_MIN, UINT64_MAX, 0};
+  Taken taken = {id, kNames[id].type, options.keys[id], options.max_text_bytes, INT64_MIN, INT64_MAX, 0};
   if (taken.type == COL_NAME) taken.limit = COL_NAME_BYTES;
   if (taken.type == COL_INT4) {
     taken.least = INT32_MIN;
-    taken.spread = UINT32_MAX;
+    taken.most = INT32_MAX;
   } else if (taken.type == COL_XID) {
     taken.least = 0;
-    taken.spread = UINT32_MAX;
+    taken.most = UINT32_MAX;
   } else if (taken.type == COL_TIMESTAMPTZ) {
     taken.least = COL_TIME_MIN_US;
-    taken.spread = static_cast<uint64_t>(COL_TIME_MAX_US) - static_cast<uint64_t>(COL_TIME_MIN_US);
+    taken.most = COL_TIME_MAX_US;
   }
   return taken;
 }
@@ -423,14 +423,14 @@ void CsvReader::State::read_numbers(const Taken &taken) {
     mark_bad(wrong, taken.id, "not a whole number of 64 bits");
     if (taken.key) mark_bad(null_words, taken.id, "empty, and it is a key");
   }
-  if (taken.spread == UINT64_MAX) return;
-  const uint64_t least = static_cast<uint64_t>(taken.least);
-  bool within = true;
+  if (taken.type == COL_INT8) return;
+  // What is not negative and has few bits is within: the usual case takes one pass without a comparison.
+  uint64_t bits = 0;
+  for (uint32_t row = 0; row < found.rows; row++) bits |= static_cast<uint64_t>(numbers_at[row]);
+  if (bits <= static_cast<uint64_t>(taken.most)) return;
+  const uint64_t least = static_cast<uint64_t>(taken.least), spread = static_cast<uint64_t>(taken.most) - least;
   for (uint32_t row = 0; row < found.rows; row++)
-    within &= static_cast<uint64_t>(numbers_at[row]) - least <= taken.spread;
-  if (within) return;
-  for (uint32_t row = 0; row < found.rows; row++)
-    if (static_cast<uint64_t>(numbers_at[row]) - least > taken.spread) wrong[row >> 6] |= 1ull << (row & 63);
+    if (static_cast<uint64_t>(numbers_at[row]) - least > spread) wrong[row >> 6] |= 1ull << (row & 63);
   mark_bad(wrong, taken.id, "out of its type's range");
 }
 

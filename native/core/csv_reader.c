@@ -10,7 +10,7 @@
 #include <string.h>
 
 #if defined(__SSE4_1__)
-#include <smmintrin.h>
+#include <immintrin.h>
 #endif
 
 const char *csvr_fault_text(csvr_fault fault) {
@@ -112,49 +112,30 @@ void csvr_scan_bytes(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_r
 
 /* 64 bytes: a bit for each. */
 typedef struct masks {
-  uint64_t quotes, separators, feeds;
-  int has_return, plain;
+  uint64_t quotes, separators, feeds, returns;
+  int plain;
 } masks;
 
 static inline masks masks_of(const uint8_t *p) {
   const __m128i quote = _mm_set1_epi8('"'), comma = _mm_set1_epi8(','), feed = _mm_set1_epi8('\n'),
                 back = _mm_set1_epi8('\r');
   masks m = {0, 0, 0, 0, 0};
-  __m128i returns = _mm_setzero_si128(), high = returns, low = _mm_set1_epi8(-1);
+  __m128i returns[4], some = _mm_setzero_si128(), high = some, low = _mm_set1_epi8(-1);
   for (int k = 0; k < 4; k++) {
     const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * k));
     const __m128i feeds = _mm_cmpeq_epi8(v, feed);
     m.quotes |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, quote)) << (16 * k);
     m.feeds |= (uint64_t)(uint32_t)_mm_movemask_epi8(feeds) << (16 * k);
     m.separators |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, comma), feeds)) << (16 * k);
-    returns = _mm_or_si128(returns, _mm_cmpeq_epi8(v, back));
+    returns[k] = _mm_cmpeq_epi8(v, back);
+    some = _mm_or_si128(some, returns[k]);
     high = _mm_or_si128(high, v);
     low = _mm_min_epu8(low, v);
   }
-  m.has_return = _mm_movemask_epi8(returns) != 0;
+  if (_mm_movemask_epi8(some) != 0)
+    for (int k = 0; k < 4; k++) m.returns |= (uint64_t)(uint32_t)_mm_movemask_epi8(returns[k]) << (16 * k);
   m.plain = _mm_movemask_epi8(_mm_or_si128(high, _mm_cmpeq_epi8(low, _mm_setzero_si128()))) == 0;
   return m;
-}
-
-static uint64_t returns_of(const uint8_t *p) {
-  const __m128i back = _mm_set1_epi8('\r');
-  uint64_t mask = 0;
-  for (int k = 0; k < 4; k++) {
-    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * k));
-    mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, back)) << (16 * k);
-  }
-  return mask;
-}
-
-/* Bit i of the answer: the parity of bits 0 .. i. */
-static inline uint64_t running_parity(uint64_t v) {
-  v ^= v << 1;
-  v ^= v << 2;
-  v ^= v << 4;
-  v ^= v << 8;
-  v ^= v << 16;
-  v ^= v << 32;
-  return v;
 }
 
 /* The places of the set bits of a byte, a byte for each, from the lowest one on. */
@@ -202,71 +183,69 @@ static inline void put_places(uint64_t bits, uint32_t base, uint32_t *to) {
   }
 }
 
-void csvr_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
-  n = begin_scan(n, ends, found);
-  /* Of the block before: all ones inside quotes; 1: its last byte was a separator (or the row begins), a closing quote,
-   * a CR outside quotes. */
-  uint64_t inside_before = 0, separator_before = 1, close_before = 0, return_before = 0;
-  uint64_t doubled = 0;
-  int plain = 1, crlf = 0;
-  size_t count = 0; /* separators written */
-  size_t wanted = fields; /* and what there should be of them at the next line's end */
-  uint8_t tail[64];
-  for (size_t at = 0; at < n && found->rows < max_rows; at += 64) {
-    const uint8_t *block = p + at;
-    uint64_t valid = ~0ull;
-    if (n - at < 64) {
-      memset(tail, ' ', sizeof tail);
-      memcpy(tail, block, n - at);
-      block = tail;
-      valid = (1ull << (n - at)) - 1;
-    }
-    const masks m = masks_of(block);
-    plain &= m.plain;
-    uint64_t separators = m.separators, feeds = m.feeds, bad = 0;
-    if ((m.quotes | inside_before | close_before) != 0) {
-      const uint64_t inside = running_parity(m.quotes) ^ inside_before;
-      const uint64_t opens = m.quotes & inside, closes = m.quotes & ~inside;
-      separators &= ~inside;
-      feeds &= ~inside;
-      const uint64_t behind_close = closes << 1 | close_before;
-      const uint64_t returns = m.has_return ? returns_of(block) & ~inside : 0;
-      bad = (opens & ~(separators << 1 | separator_before | behind_close)) |
-            (behind_close & ~(separators | m.quotes | returns)) | ((returns << 1 | return_before) & ~feeds);
-      doubled |= opens & behind_close;
-      crlf |= returns != 0;
-      inside_before = (uint64_t)((int64_t)inside >> 63);
-      close_before = closes >> 63;
-      return_before = returns >> 63;
-    } else if (m.has_return || return_before != 0) {
-      const uint64_t returns = m.has_return ? returns_of(block) : 0;
-      bad = (returns << 1 | return_before) & ~feeds;
-      crlf |= returns != 0;
-      return_before = returns >> 63;
-    }
-    separator_before = separators >> 63;
-    if ((bad & valid) != 0) break;
+#define SCAN_BLOCKS scan_blocks_128
+#define SCAN_TARGET
+#define SCAN_MASKS masks_of
+#define SCAN_PLACES put_places
+#include "csv_scan.h"
 
-    const uint32_t here = (uint32_t)__builtin_popcountll(separators);
-    put_places(separators, (uint32_t)at, ends + count);
-    int sound = 1;
-    while (feeds != 0) {
-      const uint64_t feed = feeds & (0 - feeds);
-      if (count + (size_t)__builtin_popcountll(separators & (feed - 1)) + 1 != wanted) {
-        sound = 0;
-        break;
-      }
-      wanted += fields;
-      found->used = at + (size_t)__builtin_ctzll(feed) + 1;
-      if (++found->rows == max_rows) break;
-      feeds ^= feed;
-    }
-    count += here;
-    if (!sound || (count > wanted && found->rows < max_rows)) break;
+#if defined(__x86_64__) && defined(__GNUC__)
+#define HAVE_512
+#define TARGET_512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,bmi,bmi2,lzcnt,popcnt")))
+
+TARGET_512 static inline masks masks_of_512(const uint8_t *p) {
+  const __m512i v = _mm512_loadu_si512(p);
+  masks m;
+  m.quotes = _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8('"'));
+  m.feeds = _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8('\n'));
+  m.separators = m.feeds | _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(','));
+  m.returns = _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8('\r'));
+  m.plain = (_mm512_movepi8_mask(v) | _mm512_testn_epi8_mask(v, v)) == 0;
+  return m;
+}
+
+/* The same, with up to 32 words that mean nothing. */
+TARGET_512 static inline void put_places_512(uint64_t bits, uint32_t base, uint32_t *to) {
+  static const uint8_t ascending[64] __attribute__((aligned(64))) = {
+      0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+      32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+  const __m512i add = _mm512_set1_epi32((int)base);
+  const __m512i places = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(ascending));
+  _mm512_storeu_si512(to, _mm512_add_epi32(add, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(places))));
+  _mm512_storeu_si512(to + 16, _mm512_add_epi32(add, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 1))));
+  if (__builtin_popcountll(bits) <= 32) return;
+  _mm512_storeu_si512(to + 32, _mm512_add_epi32(add, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 2))));
+  _mm512_storeu_si512(to + 48, _mm512_add_epi32(add, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 3))));
+}
+
+#define SCAN_BLOCKS scan_blocks_512
+#define SCAN_TARGET TARGET_512
+#define SCAN_MASKS masks_of_512
+#define SCAN_PLACES put_places_512
+#include "csv_scan.h"
+#endif
+
+static int has_512(void) {
+#if defined(HAVE_512)
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2");
+#else
+  return 0;
+#endif
+}
+
+static void scan_with(int wide, const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends,
+                      csvr_found *found) {
+  n = begin_scan(n, ends, found);
+#if defined(HAVE_512)
+  if (wide) {
+    scan_blocks_512(p, n, fields, max_rows, ends, found);
+  } else {
+    scan_blocks_128(p, n, fields, max_rows, ends, found);
   }
-  found->doubled = doubled != 0;
-  found->crlf = crlf;
-  found->plain = plain;
+#else
+  (void)wide;
+  scan_blocks_128(p, n, fields, max_rows, ends, found);
+#endif
   if (found->rows == max_rows) return;
   /* The row behind: not whole, or not sound. What it has of other than plain bytes is not known here. */
   const uint32_t rows = found->rows;
@@ -274,9 +253,21 @@ void csvr_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, u
   if (found->rows != rows) found->plain = 0;
 }
 
+void csvr_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  scan_with(has_512(), p, n, fields, max_rows, ends, found);
+}
+
+void csvr_scan_128(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  scan_with(0, p, n, fields, max_rows, ends, found);
+}
+
 #else
 
 void csvr_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
+  csvr_scan_bytes(p, n, fields, max_rows, ends, found);
+}
+
+void csvr_scan_128(const uint8_t *p, size_t n, uint32_t fields, uint32_t max_rows, uint32_t *ends, csvr_found *found) {
   csvr_scan_bytes(p, n, fields, max_rows, ends, found);
 }
 
@@ -338,22 +329,19 @@ int csvr_numbers_single(const uint8_t *p, const uint32_t *begins, const uint32_t
 
 #if defined(__SSE4_1__)
 
-/* The number of the 1 to 16 digits that end at p, where 16 bytes may be read; *wrong gets a bit for what is no digit. */
+/* The number of the up to 16 digits that end at p, where 16 bytes may be read; *wrong gets a bit for what is no digit. */
 static inline uint64_t sixteen_digits(const uint8_t *p, uint32_t digits, __m128i *wrong) {
-  static const uint8_t keep[32] __attribute__((aligned(32))) = {0,    0,    0,    0,    0,    0,    0,    0,
-                                                                0,    0,    0,    0,    0,    0,    0,    0,
-                                                                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                                                                0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-  const __m128i tens = _mm_set1_epi16(0x010a), hundreds = _mm_set1_epi32(0x00010064),
-                myriads = _mm_set1_epi32(0x00012710);
+  static const uint8_t keep[32] __attribute__((aligned(32))) = {
+      0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p - 16));
   v = _mm_sub_epi8(v, _mm_set1_epi8('0'));
   v = _mm_and_si128(v, _mm_loadu_si128((const __m128i *)(const void *)(keep + digits)));
   *wrong = _mm_or_si128(*wrong, _mm_subs_epu8(v, _mm_set1_epi8(9)));
-  v = _mm_maddubs_epi16(v, tens);
-  v = _mm_madd_epi16(v, hundreds);
+  v = _mm_maddubs_epi16(v, _mm_set1_epi16(0x010a));
+  v = _mm_madd_epi16(v, _mm_set1_epi32(0x00010064));
   v = _mm_packus_epi32(v, v);
-  v = _mm_madd_epi16(v, myriads);
+  v = _mm_madd_epi16(v, _mm_set1_epi32(0x00012710));
   const uint64_t both = (uint64_t)_mm_cvtsi128_si64(v);
   return (both & 0xffffffffu) * 100000000u + (both >> 32);
 }
@@ -403,19 +391,22 @@ int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const 
   }
   __m128i wrong = _mm_setzero_si128();
   int marked = 0;
-  for (uint32_t i = 0; i < rows; i++) {
-    const uint32_t begin = begins[(size_t)i * step] + 1, end = ends[(size_t)i * step], size = end - begin;
-    if (size - 1 < 16 && end + before >= 16) {
-      values[i] = (int64_t)sixteen_digits(p + end, size, &wrong);
-    } else if (size == 0) {
-      values[i] = 0;
-      nulls[i >> 6] |= 1ull << (i & 63);
-      marked = 1;
-    } else if (size <= 20 && end + before >= 32) {
-      values[i] = long_number(p + end, size, &wrong);
-    } else {
-      marked |= number_at(p, begin, end, i, values, nulls, bad);
+  for (uint32_t first = 0; first < rows; first += 64) {
+    const uint32_t last = rows - first < 64 ? rows : first + 64;
+    uint64_t empty = 0; /* its bits are gathered without a branch: what is unknown is so now and then */
+    for (uint32_t i = first; i < last; i++) {
+      const uint32_t begin = begins[(size_t)i * step] + 1, end = ends[(size_t)i * step], size = end - begin;
+      if (size <= 16 && end + before >= 16) {
+        values[i] = (int64_t)sixteen_digits(p + end, size, &wrong);
+        empty |= (uint64_t)(size == 0) << (i & 63);
+      } else if (size <= 20 && end + before >= 32) {
+        values[i] = long_number(p + end, size, &wrong);
+      } else {
+        marked |= number_at(p, begin, end, i, values, nulls, bad);
+      }
     }
+    nulls[first >> 6] |= empty;
+    marked |= empty != 0;
   }
   if (_mm_movemask_epi8(_mm_cmpeq_epi8(wrong, _mm_setzero_si128())) == 0xffff) return marked;
   /* A sign in front of few digits, quotes or no number at all: one by one. */

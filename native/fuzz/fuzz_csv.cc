@@ -114,7 +114,8 @@ uint64_t build_all(const CsvReadOptions &read, CsvBlockOptions options, const ui
     }
     Bytes block;
     CodecError failed;
-    require(writer.finish(meta, &block, &failed));
+    std::vector<uint8_t> lent(data[-1] % 2 != 0 ? 4000 : 0);
+    require(writer.finish(meta, {lent.data(), lent.size()}, &block, &failed));
     check_block(writer, block);
     require(writer.rows() <= 1 || block.size() <= options.max_bytes);
     if (writer.fresh_texts() != 0) {

@@ -39,16 +39,16 @@ typedef struct scanned {
   uint32_t *memory, *ends;
 } scanned;
 
-static scanned scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t rows, int bytes) {
+static scanned scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t rows, int way) {
   scanned s;
   s.memory = malloc(4 * (CSVR_PLACES(rows, fields) + 1));
   s.ends = s.memory + 1;
-  (bytes ? csvr_scan_bytes : csvr_scan)(p, n, fields, rows, s.ends, &s.found);
+  (way == 0 ? csvr_scan : way == 1 ? csvr_scan_bytes : csvr_scan_128)(p, n, fields, rows, s.ends, &s.found);
   CHECK(s.ends[-1] == UINT32_MAX);
   return s;
 }
 
-/* Both ways say the same, and what they promise of the rows holds. */
+/* All three ways say the same, and what they promise of the rows holds. */
 static csvr_found check_scan(const uint8_t *p, size_t n, uint32_t fields, uint32_t rows) {
   uint8_t *copy = exact(p, n);
   scanned fast = scan(copy, n, fields, rows, 0), slow = scan(copy, n, fields, rows, 1);
@@ -70,6 +70,10 @@ static csvr_found check_scan(const uint8_t *p, size_t n, uint32_t fields, uint32
       }
       if (stop - begin > 2 && copy[begin] == '"' && memchr(copy + begin + 1, '"', stop - begin - 2) != NULL) CHECK(a.doubled);
     }
+  scanned plain = scan(copy, n, fields, rows, 2);
+  CHECK(memcmp(&plain.found, &a, sizeof a) == 0);
+  CHECK(memcmp(fast.ends, plain.ends, (size_t)a.rows * fields * 4) == 0);
+  free(plain.memory);
   free(fast.memory);
   free(slow.memory);
   free(copy);

@@ -38,7 +38,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   // Duties of agent 1 are the server's: they may know what agents do not.
   'agent/master': ['src/wire', 'src/base', 'native', 'src/catalog', 'src/history', 'agent'],
   agent: ['src/wire', 'src/base', 'native', 'agent/master'],
-  'src/cli': ['src/base', 'src/catalog', 'src/pki', 'src/schema', 'agent'],
+  'src/cli': ['src/base', 'native', 'src/catalog', 'src/pki', 'src/schema', 'agent'],
   web: ['src/wire'],
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * The command `pem`: programs (desk, server, ingest, sign, agent run) and what operators do (init, agent register, user,
- * token, monitor, status). Each command loads only its own room, so that the web server's native code is never in the
+ * token, monitor, status, trace). Each command loads only its own room, so that the web server's native code is never in the
  * process that holds the authority's key. Errors: failure.ts.
  */
 import { hostname } from 'node:os';
@@ -11,6 +11,7 @@ import { openLog } from '../base/log.js';
 import { findDatabase, readSettings, withClient } from './connect.js';
 import { describeFailure, exitStatus } from './failure.js';
 import { untilAsked } from './running.js';
+import { traceCommands } from './trace/index.js';
 
 interface Connection {
   readonly db?: string;
@@ -324,6 +325,7 @@ programs(pem);
 setUp(pem);
 agents(pem);
 operators(pem);
+traceCommands(pem);
 
 try {
   await pem.parseAsync();

@@ -1,0 +1,25 @@
+/**
+ * `pem trace`: one file for each subcommand, and its line here. Each loads what it needs when it runs: native code is in no
+ * process that only controls traces.
+ */
+import type { Command } from 'commander';
+import { dropCommand } from './drop.js';
+import { exportCommand } from './export.js';
+import { listCommand } from './list.js';
+import { reportCommand } from './report.js';
+import { startCommand } from './start.js';
+import { stopCommand } from './stop.js';
+import { tailCommand } from './tail.js';
+
+export function traceCommands(pem: Command): void {
+  const trace = pem
+    .command('trace')
+    .description('traces of statements: of servers with the extension sql_profiler, and of their files');
+  startCommand(trace);
+  stopCommand(trace);
+  listCommand(trace);
+  dropCommand(trace);
+  tailCommand(trace);
+  reportCommand(trace);
+  exportCommand(trace);
+}

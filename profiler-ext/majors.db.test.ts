@@ -55,6 +55,14 @@ describe.each(majors)('PostgreSQL %d', (major, found) => {
       await client.query('SELECT 1 AS by_name');
       await client.query('RESET application_name');
 
+      const byUser = await startTrace(cluster, 'by user', { users: ['watcher'] });
+      await client.query('SET SESSION AUTHORIZATION watcher');
+      await client.query('SELECT 1 AS as_watcher');
+      await client.query('RESET SESSION AUTHORIZATION');
+      await client.query('SELECT 1 AS as_watcher_no_more');
+      expect(queries(await readTrace(cluster, byUser), ' AS as_')).toEqual(['SELECT 1 AS as_watcher']);
+      await stopTrace(cluster, byUser);
+
       const own = new pg.Client({ ...cluster.config(), user: 'own' });
       await own.connect();
       const { rows: mine } = await own.query("SELECT sql_profiler.start('mine') AS id");

@@ -145,14 +145,13 @@ static bool count_trace(int32 id, ProfRecord *record) {
   } else if (!record->settled) {
     /* Backends that were idle when it ended have let go meanwhile, or not. Rows lost without a ring are in no file. */
     int64 lost = record->lost;
-    (void)prof_state_count(record);
-    record->lost = Max(lost, record->lost);
-    if (record->settled) {
-      LWLockAcquire(prof_shared->lock, LW_EXCLUSIVE);
-      static ProfRecord still;
-      if (prof_state_load(id, &still) == 0) (void)prof_state_save(record);
-      LWLockRelease(prof_shared->lock);
+    LWLockAcquire(prof_shared->lock, LW_EXCLUSIVE);
+    if (prof_state_load(id, record) == 0) {
+      (void)prof_state_count(record);
+      record->lost = Max(lost, record->lost);
+      if (record->settled) (void)prof_state_save(record);
     }
+    LWLockRelease(prof_shared->lock);
   }
   return true;
 }

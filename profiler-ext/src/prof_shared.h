@@ -99,7 +99,7 @@ extern int prof_state_hide(int64 id);
 extern void prof_state_sweep(void);
 /* Ids of all state files, ascending, in the current memory context. */
 extern int32 *prof_state_ids(int *count);
-/* Counts what a trace's folder holds into rows, lost, bytes, files, settled. */
+/* Under the lock, for a trace that has ended: counts what its folder holds into rows, lost, bytes, files, settled. */
 extern int prof_state_count(ProfRecord *record);
 /* Which boot of the machine this is; PROF_BOOT_BYTES. */
 extern void prof_state_boot(char *boot);

@@ -195,7 +195,15 @@ int32 *prof_state_ids(int *count) {
 
 typedef void (*ring_seen)(ProfSharedTrace *trace, int32 slot, const ProfRingState *state);
 
-/* Does `how` to each ring of a folder, and counts rows and what is still in rings. Files that are no rings are passed by. */
+/* Nobody has this slot's files: no process is in it, or who comes sees that the trace has ended (attach, prof_session.c). */
+static bool is_free(int32 slot) {
+  return slot >= prof_shared->slot_count || pg_atomic_read_u32(&prof_shared->slots[slot].pid) == 0;
+}
+
+/*
+ * Does `how` to each ring of a folder, and counts rows and what is still in rings. LOOK, which is for traces that have
+ * ended, finishes those that nobody has. Files that are no rings are passed by.
+ */
 static int settle_rings(ProfRecord *record, enum prof_settle how, int *rings, ring_seen each, ProfSharedTrace *trace) {
   char folder[64];
   bool open = false;
@@ -209,7 +217,8 @@ static int settle_rings(ProfRecord *record, enum prof_settle how, int *rings, ri
     uint64 file;
     ProfRingState state;
     if (!prof_ring_parse_name(entry->d_name, &slot, &file) || file != 0) continue;
-    int failure = prof_ring_settle(folder, (int32)record->id, slot, how, &state);
+    enum prof_settle this = how == PROF_SETTLE_LOOK && is_free(slot) ? PROF_SETTLE_FINISH : how;
+    int failure = prof_ring_settle(folder, (int32)record->id, slot, this, &state);
     if (failure == ENOENT || failure == EINVAL) continue;
     open |= failure != 0 || state.open || state.committed != state.base;
     ++*rings;

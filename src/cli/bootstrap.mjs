@@ -206,6 +206,12 @@ const testNeeds = [
     found: () => onPath('valgrind'),
   },
   {
+    what: 'mkfs for btrfs and xfs',
+    why: 'the profiler is tried on full disks of each kind, which needs root',
+    packages: ['btrfs-progs', 'xfsprogs'],
+    found: () => process.getuid() !== 0 || ['btrfs', 'xfs'].every((kind) => existsSync(`/usr/sbin/mkfs.${kind}`)),
+  },
+  {
     what: 'openssl',
     why: 'a second opinion on our certificates',
     packages: ['openssl'],

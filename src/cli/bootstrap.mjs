@@ -209,7 +209,8 @@ const testNeeds = [
     what: 'mkfs for btrfs and xfs',
     why: 'the profiler is tried on full disks of each kind, which needs root',
     packages: ['btrfs-progs', 'xfsprogs'],
-    found: () => process.getuid() !== 0 || ['btrfs', 'xfs'].every((kind) => existsSync(`/usr/sbin/mkfs.${kind}`)),
+    found: () =>
+      process.getuid() !== 0 || ['btrfs', 'xfs'].every((kind) => existsSync(`/usr/sbin/mkfs.${kind}`)),
   },
   {
     what: 'openssl',

@@ -5,6 +5,7 @@ import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { AgentPage } from './pages/AgentPage.js';
 import { Fleet } from './pages/Fleet.js';
+import { Profiler } from './pages/Profiler.js';
 import { ServerPage } from './pages/ServerPage.js';
 import { SignIn } from './pages/SignIn.js';
 import { System } from './pages/System.js';
@@ -27,6 +28,8 @@ function Page() {
       return <ServerPage key={id} target={id} />;
     case 'system':
       return <System />;
+    case 'profiler':
+      return <Profiler />;
     default:
       return <Missing what="such page" known />;
   }

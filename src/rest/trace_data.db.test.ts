@@ -181,7 +181,7 @@ interface Calls {
   states: { sqlstate: string; errors: number }[];
 }
 
-test('calls of a statement, of a transaction, by error; texts by key', async () => {
+test('calls of a statement, of a transaction, by error; chosen ones by key', async () => {
   const key = (await top()).statements[0]?.key;
   const slowest = (await ada.get(`${base}/calls?key=${key}&limit=5`)).json<Calls>();
   const times = slowest.calls.map((call) => Number(call.exec_us));
@@ -197,11 +197,11 @@ test('calls of a statement, of a transaction, by error; texts by key', async () 
   expect(transaction.calls.map((call) => call.serial)).toContain(first.serial);
   expect(new Set(transaction.calls.map((call) => call.vxid))).toEqual(new Set([first.vxid]));
   const wanted = slowest.calls.map((call) => [call.recorded_at, call.slot, call.line]);
-  const answer = await ada.send('POST', `${base}/texts`, { calls: [...wanted, [startUs, 1, 1]] });
-  const { texts } = answer.json<{ texts: ({ query: string } | null)[] }>();
-  expect(texts.slice(0, 5).map((text) => text?.query)).toEqual(slowest.calls.map((call) => call.query));
-  expect(texts[5]).toBeNull();
-  expect((await ada.send('POST', `${base}/texts`, { calls: [[1, 2]] })).status).toBe(400);
+  const answer = await ada.send('POST', `${base}/chosen`, { calls: [...wanted, [startUs, 1, 1]] });
+  const { calls } = answer.json<{ calls: ({ query: string } | null)[] }>();
+  expect(calls.slice(0, 5)).toEqual(slowest.calls);
+  expect(calls[5]).toBeNull();
+  expect((await ada.send('POST', `${base}/chosen`, { calls: [[1, 2]] })).status).toBe(400);
 });
 
 test('a trace of events that were not kept has statements all the same', async () => {
@@ -217,6 +217,6 @@ test('of another team there is nothing, whatever is asked', async () => {
     expect(answer.status, path).toBe(404);
     expect(answer.json().error).toMatchObject({ code: 'trace_unknown' });
   }
-  expect((await eve.send('POST', `${base}/texts`, { calls: [[startUs, 1, 1]] })).status).toBe(404);
+  expect((await eve.send('POST', `${base}/chosen`, { calls: [[startUs, 1, 1]] })).status).toBe(404);
   expect((await web.ask(`${base}/top`)).status).toBe(401);
 });

@@ -13,6 +13,7 @@ import { id, orNull, wholeText } from './schema.js';
 import {
   callOrders,
   callsSql,
+  chosenSql,
   eventColumns,
   extentSql,
   histogramSql,
@@ -26,7 +27,6 @@ import {
   stepSql,
   sums,
   type TraceRun,
-  textsSql,
   topSql,
 } from './trace_data_sql.js';
 import { Histograms } from './trace_histogram.js';
@@ -37,7 +37,7 @@ const maxHistograms = 400_000;
 const maxSteps = 2_000;
 const maxPage = 200_000;
 const maxLongPage = 5_000;
-const maxTexts = 200;
+const maxChosen = 500;
 const latestUs = 32_503_680_000_000_000;
 
 const key = v.pipe(v.string(), v.regex(/^-?\d{1,19}$/, "it is a statement's key"));
@@ -437,8 +437,8 @@ export const traceDataRoutes = [
   }),
   route({
     method: 'POST',
-    path: '/traces/{id}/texts',
-    summary: 'Texts of chosen calls, each named by recorded_at (µs), slot and line',
+    path: '/traces/{id}/chosen',
+    summary: 'Chosen calls with all their columns, each named by recorded_at (µs), slot and line',
     params: v.strictObject({ id }),
     body: v.strictObject(
       {
@@ -451,16 +451,7 @@ export const traceDataRoutes = [
       200: {
         description: 'In the order asked; null: there is no such call (any more)',
         schema: v.strictObject({
-          texts: v.array(
-            orNull(
-              v.strictObject({
-                query: orNull(v.string()),
-                params: orNull(v.string()),
-                plan: orNull(v.string()),
-                error: orNull(v.string()),
-              }),
-            ),
-          ),
+          calls: v.array(orNull(call)),
         }),
       },
       404: notThere,
@@ -476,28 +467,22 @@ export const traceDataRoutes = [
         line <= Number.MAX_SAFE_INTEGER;
       if (
         calls.length === 0 ||
-        calls.length > maxTexts ||
+        calls.length > maxChosen ||
         calls.some((it) => it.length !== 3 || !inRange(it))
       ) {
         throw new HttpError(
           400,
           'input_invalid',
-          `body calls: 1 to ${maxTexts} times [recorded_at, slot, line]`,
+          `body calls: 1 to ${maxChosen} times [recorded_at, slot, line]`,
         );
       }
-      const texts = await withRun(context, session.username, params.id, body.run, async (conn, run) => {
+      const found = await withRun(context, session.username, params.id, body.run, async (conn, run) => {
         const list = (place: number): string => `{${calls.map((it) => it[place]).join(',')}}`;
         const moments = [...new Set(calls.map((it) => it[0] as number))];
-        const { rows } = await conn.query(textsSql(run, moments), [list(0), list(1), list(2)]);
-        const found = new Map(rows.map((row) => [Number(row.n), row]));
-        return calls.map((_, index) => {
-          const row = found.get(index + 1);
-          return row === undefined
-            ? null
-            : { query: row.query, params: row.params, plan: row.plan, error: row.error };
-        });
+        const { rows } = await conn.query(chosenSql(run, moments), [list(0), list(1), list(2)]);
+        return new Map(rows.map((row) => [Number(row.n), callOf(row)]));
       });
-      return json(200, { texts });
+      return json(200, { calls: calls.map((_, index) => found.get(index + 1) ?? null) });
     },
   }),
 ];

@@ -206,12 +206,11 @@ export function statesSql(run: TraceRun, filter: EventFilter): string {
     GROUP BY sqlstate ORDER BY 2 DESC LIMIT 100`;
 }
 
-/** Texts of chosen calls. $1 recorded_at (µs), $2 slots, $3 lines: arrays of one length; `moments` are those of $1. */
-export function textsSql(run: TraceRun, moments: readonly number[]): string {
-  return `SELECT w.n, e.tag, e.sqlstate, left(e.error, 8192) AS error, left(e.query, 65536) AS query,
-      left(e.params, 16384) AS params, left(e.plan, 65536) AS plan
-    FROM unnest($1::int8[], $2::int4[], $3::int8[]) WITH ORDINALITY AS w(us, slot, line, n)
-    JOIN ${events} e ON ${microseconds('e.recorded_at')} = w.us AND e.slot = w.slot AND e.line = w.line
-    WHERE e.target_id = ${BigInt(run.target)} AND e.trace = ${run.serverId ?? 0}
-      AND e.recorded_at IN (${moments.map(moment).join(', ')})`;
+/** Chosen calls, whole. $1 recorded_at (µs), $2 slots, $3 lines: arrays of one length; `moments` are those of $1. */
+export function chosenSql(run: TraceRun, moments: readonly number[]): string {
+  return `SELECT w.n, e.*
+    FROM unnest($1::int8[], $2::int4[], $3::int8[]) WITH ORDINALITY AS w(us, wanted_slot, wanted_line, n)
+    JOIN (SELECT ${callList} FROM ${events} WHERE target_id = ${BigInt(run.target)} AND trace = ${run.serverId ?? 0}
+        AND recorded_at IN (${moments.map(moment).join(', ')})) e
+      ON e.recorded_at = w.us AND e.slot = w.wanted_slot AND e.line = w.wanted_line`;
 }

@@ -29,6 +29,8 @@ export interface ChartProps {
   /** Least top of the scale, for example 100 for percentages. */
   readonly least?: number;
   readonly height?: number;
+  /** Takes the range that was dragged over; default: the page's address does. Undefined: all of it again. */
+  readonly onRange?: (range: { fromMs: number; toMs: number } | undefined) => void;
 }
 
 type Aligned = uPlot.AlignedData;
@@ -147,7 +149,8 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
           const fromMs = Math.round(plot.posToVal(plot.select.left, 'x') * 1000);
           const toMs = Math.round(plot.posToVal(plot.select.left + plot.select.width, 'x') * 1000);
           plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          setRange({ live: false, fromMs, toMs });
+          if (props.onRange === undefined) setRange({ live: false, fromMs, toMs });
+          else props.onRange({ fromMs, toMs });
         },
       ],
     },
@@ -169,7 +172,10 @@ export function Chart(props: ChartProps) {
       props.data as Aligned,
       element,
     );
-    made.over.addEventListener('dblclick', () => setRange({ live: true, id: '5m', ms: 300_000 }));
+    made.over.addEventListener('dblclick', () => {
+      if (props.onRange === undefined) setRange({ live: true, id: '5m', ms: 300_000 });
+      else props.onRange(undefined);
+    });
     plot.current = made;
     if (performance.getEntriesByName('pem:chart').length === 0) performance.mark('pem:chart');
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));

@@ -30,6 +30,7 @@ export function ServerPage({ target }: { target: number }) {
           PostgreSQL {formatVersion(server.serverVersionNum)} · {addressOf(server)}
         </span>
         {agent !== undefined && <a href={linkTo(`/agent/${agent.id}`)}>host {agent.name}</a>}
+        <a href={`#/profiler/${target}`}>SQL profiler</a>
         <RangeBar />
       </header>
       <div class="grid">

@@ -65,6 +65,18 @@ export async function sendJson<T>(
   return response.status === 204 ? undefined : ((await response.json()) as T);
 }
 
+/** A block as it came, and the headers of the answer. */
+export async function getBytes(
+  path: string,
+  signal?: AbortSignal,
+): Promise<{ bytes: Uint8Array; headers: Headers }> {
+  const response = await request(path, {
+    headers: { accept: 'application/x-pem-block' },
+    ...(signal ? { signal } : {}),
+  });
+  return { bytes: new Uint8Array(await response.arrayBuffer()), headers: response.headers };
+}
+
 export interface BlockAnswer {
   readonly block: Block;
   /** Width of the buckets the server used, ms; 0 = raw samples. */
@@ -73,13 +85,10 @@ export interface BlockAnswer {
 }
 
 export async function getBlock(path: string, signal?: AbortSignal): Promise<BlockAnswer> {
-  const response = await request(path, {
-    headers: { accept: 'application/x-pem-block' },
-    ...(signal ? { signal } : {}),
-  });
+  const { bytes, headers } = await getBytes(path, signal);
   return {
-    block: readBlock(new Uint8Array(await response.arrayBuffer())),
-    stepMs: Number(response.headers.get('x-pem-step-ms') ?? 0),
-    truncated: response.headers.get('x-pem-truncated') === '1',
+    block: readBlock(bytes),
+    stepMs: Number(headers.get('x-pem-step-ms') ?? 0),
+    truncated: headers.get('x-pem-truncated') === '1',
   };
 }

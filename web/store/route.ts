@@ -17,7 +17,7 @@ export const presets = [
 export type Range = { live: true; id: string; ms: number } | { live: false; fromMs: number; toMs: number };
 
 export interface Route {
-  readonly page: 'fleet' | 'agent' | 'server' | 'system' | 'none';
+  readonly page: 'fleet' | 'agent' | 'server' | 'system' | 'profiler' | 'none';
   readonly id: number;
   readonly range: Range;
 }
@@ -29,7 +29,10 @@ export function parseRoute(hash: string): Route {
   const id = Number.parseInt(idText, 10);
   const known = name === '' || name === 'fleet' ? 'fleet' : name;
   const page =
-    known === 'fleet' || known === 'system' || ((known === 'agent' || known === 'server') && id > 0)
+    known === 'fleet' ||
+    known === 'system' ||
+    known === 'profiler' ||
+    ((known === 'agent' || known === 'server') && id > 0)
       ? known
       : 'none';
   const from = Number(parameters.get('from'));

@@ -28,6 +28,9 @@ export function Shell({ children }: { children: ComponentChildren }) {
           <a href={linkTo('/')} {...current('fleet')}>
             Fleet
           </a>
+          <a href="#/profiler" {...current('profiler')}>
+            Profiler
+          </a>
           <a href={linkTo('/system')} {...current('system')}>
             System
           </a>

@@ -1,0 +1,222 @@
+/** Traces of a server, or of all that the user sees: state, what they take, start, stop, delete, and the form of a new one. */
+import { useState } from 'preact/hooks';
+import { TraceState } from '../panels/trace_banner.js';
+import { ApiError, sendJson } from '../store/api.js';
+import { fleetKnown, servers, serversByTarget } from '../store/fleet.js';
+import { mayManage, type Trace, type TraceSchedule, useAsk } from '../store/trace.js';
+import { describeOptions } from '../store/trace_form.js';
+import { goTo, traceLink } from '../store/trace_route.js';
+import { DataTable, type TableColumn } from '../ui/DataTable.js';
+import { formatAgo, formatTime, formatValue } from '../ui/format.js';
+import { Missing } from '../ui/Missing.js';
+import { Panel } from '../ui/Panel.js';
+import { NewTrace } from './trace_form.js';
+
+export function describeSchedule(schedule: TraceSchedule | null): string {
+  if (schedule === null) return 'when asked';
+  if (schedule.kind === 'once') return `once, ${formatTime((schedule.atUs ?? 0) / 1000)}`;
+  const zone = schedule.timezone === undefined ? '' : ` ${schedule.timezone}`;
+  return schedule.kind === 'daily' ? `daily ${schedule.time}${zone}` : `cron ${schedule.pattern}${zone}`;
+}
+
+/** Start, stop, delete; a deletion is asked twice, in place. */
+export function TraceActions({ trace, onDone }: { trace: Trace; onDone: (deleted: boolean) => void }) {
+  const [busy, setBusy] = useState(false);
+  const [sure, setSure] = useState(false);
+  const [error, setError] = useState('');
+  if (!mayManage()) return null;
+  const send = async (method: 'POST' | 'DELETE', path: string): Promise<void> => {
+    setBusy(true);
+    setError('');
+    try {
+      await sendJson(method, path);
+      onDone(method === 'DELETE');
+    } catch (refusal) {
+      setError(refusal instanceof ApiError ? refusal.message : String(refusal));
+    } finally {
+      setBusy(false);
+      setSure(false);
+    }
+  };
+  const going = trace.pending ? trace.request === 'start' : ['starting', 'running'].includes(trace.state);
+  return (
+    <span class="actions">
+      {going ? (
+        <button type="button" disabled={busy} onClick={() => void send('POST', `/traces/${trace.id}/stop`)}>
+          Stop
+        </button>
+      ) : (
+        <button
+          type="button"
+          disabled={busy || trace.state === 'stopping'}
+          onClick={() => void send('POST', `/traces/${trace.id}/start`)}
+        >
+          Start
+        </button>
+      )}
+      {sure ? (
+        <>
+          <button
+            type="button"
+            class="danger"
+            disabled={busy}
+            onClick={() => void send('DELETE', `/traces/${trace.id}`)}
+          >
+            Delete for good
+          </button>
+          <button type="button" onClick={() => setSure(false)}>
+            Keep
+          </button>
+        </>
+      ) : (
+        <button
+          type="button"
+          disabled={busy}
+          aria-label={`Delete ${trace.name}`}
+          onClick={() => setSure(true)}
+        >
+          Delete
+        </button>
+      )}
+      {error !== '' && (
+        <span class="error" role="alert">
+          {error}
+        </span>
+      )}
+    </span>
+  );
+}
+
+export function TraceList({ target }: { target: number }) {
+  const server = serversByTarget.value.get(target);
+  const [making, setMaking] = useState(false);
+  const asked = useAsk<{ traces: readonly Trace[] }>(
+    `/traces${target === 0 ? '' : `?targetId=${target}`}`,
+    3000,
+  );
+  if (target !== 0 && server === undefined)
+    return <Missing what={`server ${target}`} known={fleetKnown.value} />;
+  const traces = asked.value?.traces ?? [];
+  const columns: readonly TableColumn<Trace>[] = [
+    {
+      title: 'State',
+      value: (trace) => trace.state,
+      cell: (trace) => <TraceState trace={trace} />,
+    },
+    {
+      title: 'Trace',
+      value: (trace) => trace.name,
+      cell: (trace) => (
+        <a href={traceLink({ target: trace.targetId, trace: trace.id, view: 'top' })}>{trace.name}</a>
+      ),
+    },
+    ...(target === 0
+      ? [
+          {
+            title: 'Server',
+            value: (trace: Trace) => serversByTarget.value.get(trace.targetId)?.name ?? null,
+            cell: (trace: Trace) => (
+              <a href={`#/profiler/${trace.targetId}`}>
+                {serversByTarget.value.get(trace.targetId)?.name ?? `server ${trace.targetId}`}
+              </a>
+            ),
+          },
+        ]
+      : []),
+    {
+      title: 'Takes',
+      value: (trace) => describeOptions(trace.options).join(' · '),
+      cell: (trace) => {
+        const list = describeOptions(trace.options);
+        return <span class="muted">{list.length === 0 ? 'every statement' : list.join(' · ')}</span>;
+      },
+      minor: true,
+    },
+    {
+      title: 'Calls',
+      value: (trace) => (trace.events ? 1 : 0),
+      cell: (trace) => (trace.events ? `≤ ${formatValue(trace.eventsPerS, '')}/s` : 'sums only'),
+      minor: true,
+    },
+    { title: 'Starts', value: (trace) => describeSchedule(trace.schedule), minor: true },
+    {
+      title: 'Run length',
+      value: (trace) => trace.durationS,
+      cell: (trace) => (trace.durationS === null ? 'until stopped' : formatValue(trace.durationS, 's')),
+      numeric: true,
+      minor: true,
+    },
+    {
+      title: 'Next run',
+      value: (trace) => trace.nextAtUs,
+      cell: (trace) => (trace.nextAtUs === null ? '–' : formatTime(trace.nextAtUs / 1000)),
+      minor: true,
+    },
+    {
+      title: 'Said',
+      value: (trace) => trace.reportedAtUs,
+      cell: (trace) => formatAgo(trace.reportedAtUs, Date.now()),
+      numeric: true,
+      minor: true,
+    },
+    {
+      title: 'Actions',
+      value: () => null,
+      cell: (trace) => <TraceActions trace={trace} onDone={asked.again} />,
+    },
+  ];
+  const blocked = traces.filter((trace) => trace.error !== null);
+  return (
+    <main>
+      <header class="title">
+        <h1>SQL profiler</h1>
+        {server === undefined ? (
+          <span class="muted">Traces of all servers</span>
+        ) : (
+          <>
+            <a href={`#/server/${target}`}>{server.name}</a>
+            <a href="#/profiler/0">all servers</a>
+          </>
+        )}
+        {mayManage() && !making && (
+          <button type="button" class="main push" onClick={() => setMaking(true)}>
+            New trace
+          </button>
+        )}
+      </header>
+      {making && (
+        <NewTrace
+          target={target}
+          onCancel={() => setMaking(false)}
+          onMade={(id, of) => {
+            setMaking(false);
+            goTo({ target: of, trace: id, view: 'top' });
+          }}
+        />
+      )}
+      {blocked.map((trace) => (
+        <p key={trace.id} class="warn" role="status">
+          ▲ {trace.name}: {trace.error}
+        </p>
+      ))}
+      <Panel title="Traces" wide error={asked.value === undefined ? undefined : asked.error}>
+        <DataTable
+          label="Traces"
+          rows={traces}
+          columns={columns}
+          keyOf={(trace) => trace.id}
+          sortBy={1}
+          empty={
+            asked.value === undefined
+              ? (asked.error ?? 'Loading…')
+              : servers.value.length === 0
+                ? 'You see no server that could be traced.'
+                : mayManage()
+                  ? 'No trace yet. “New trace” starts one; the server needs the extension sql_profiler in shared_preload_libraries.'
+                  : 'No trace yet. Traces are started by members of pem_admin.'
+          }
+        />
+      </Panel>
+    </main>
+  );
+}

@@ -1,0 +1,127 @@
+/**
+ * What a run of a trace is doing and what it costs: rows a second, bytes on the server's disk, lost rows, how far PEM is
+ * behind. Rates are between two reports of the agent; what is not known says so.
+ */
+import { useRef } from 'preact/hooks';
+import type { Run, Trace } from '../store/trace.js';
+import { formatAgo, formatTime, formatValue } from '../ui/format.js';
+
+export function stateOf(trace: Trace): { word: string; kind: 'up' | 'down' | 'unknown' } {
+  if (trace.pending)
+    return { word: trace.request === 'start' ? 'start asked for' : 'stop asked for', kind: 'unknown' };
+  if (trace.state === 'running') return { word: 'running', kind: 'up' };
+  if (trace.state === 'blocked') return { word: 'blocked', kind: 'down' };
+  if (trace.state === 'new' || trace.state === 'idle')
+    return {
+      word: trace.nextAtUs === null ? (trace.run === null ? 'not run yet' : 'ended') : 'scheduled',
+      kind: 'unknown',
+    };
+  return { word: trace.state, kind: 'unknown' };
+}
+
+const marks = { up: '●', down: '▲', unknown: '○' } as const;
+
+export function TraceState({ trace }: { trace: Trace }) {
+  const { word, kind } = stateOf(trace);
+  return (
+    <span class={`status ${kind}`}>
+      <span aria-hidden="true">{marks[kind]}</span> {word}
+    </span>
+  );
+}
+
+/** Growth a second between the two latest reports; NaN until there are two. */
+function useGrowth(run: Run | undefined, value: number | null | undefined): number {
+  const seen = useRef<{ run: string; atUs: number; value: number; rate: number }>({
+    run: '',
+    atUs: 0,
+    value: Number.NaN,
+    rate: Number.NaN,
+  });
+  if (run === undefined || value === null || value === undefined) return Number.NaN;
+  const last = seen.current;
+  if (last.run !== run.run) seen.current = { run: run.run, atUs: run.reportedAtUs, value, rate: Number.NaN };
+  else if (run.reportedAtUs > last.atUs) {
+    const rate = ((value - last.value) * 1e6) / (run.reportedAtUs - last.atUs);
+    seen.current = { run: run.run, atUs: run.reportedAtUs, value, rate: rate < 0 ? Number.NaN : rate };
+  }
+  return seen.current.rate;
+}
+
+export function CostBanner({ trace, run }: { trace: Trace; run: Run | undefined }) {
+  const written = run?.serverRows ?? run?.rowsRead;
+  const rowsPerS = useGrowth(run, written);
+  const bytesPerS = useGrowth(run, run?.serverBytes ?? run?.bytesRead);
+  if (run === undefined) {
+    return (
+      <p class="banner">
+        {trace.error ??
+          (trace.nextAtUs === null
+            ? 'This trace has not run yet.'
+            : `This trace has not run yet; it starts ${formatTime(trace.nextAtUs / 1000)}.`)}
+      </p>
+    );
+  }
+  const running = run.stoppedAtUs === null;
+  const seconds = ((run.stoppedAtUs ?? run.reportedAtUs) - (run.startedAtUs ?? run.reportedAtUs)) / 1e6;
+  // Of a run that is over the mean says what it cost.
+  const rows = running ? rowsPerS : seconds > 0 ? (written ?? Number.NaN) / seconds : Number.NaN;
+  const bytes = running ? bytesPerS : seconds > 0 ? (run.serverBytes ?? run.bytesRead) / seconds : Number.NaN;
+  const lost = run.serverLostRows ?? 0;
+  const problems = [
+    lost > 0
+      ? `The server lost ${formatValue(lost, 'rows')}${run.serverLostReason === null ? '' : ` (${run.serverLostReason})`}: they are missing everywhere.`
+      : undefined,
+    run.rowsSkipped > 0
+      ? `The agent left ${formatValue(run.rowsSkipped, 'rows')} unread because it was too far behind: they are in no sum.`
+      : undefined,
+    run.eventsDropped > 0
+      ? `${formatValue(run.eventsDropped, 'calls')} beyond the limit of ${trace.eventsPerS} a second are in the sums alone.`
+      : undefined,
+    run.badRows > 0 ? `${formatValue(run.badRows, 'rows')} could not be read.` : undefined,
+    run.repeatedRows > 0 ? `${formatValue(run.repeatedRows, 'rows')} may be counted twice.` : undefined,
+    trace.agentStatus !== null && trace.agentStatus !== 'up' && running
+      ? `The agent is ${trace.agentStatus}: figures are of ${formatAgo(run.reportedAtUs, Date.now())}.`
+      : undefined,
+    trace.error ?? undefined,
+  ].filter((text) => text !== undefined);
+  return (
+    <section class="banner" aria-label="What the trace costs">
+      <dl class="figures">
+        <div>
+          <dt>Rows</dt>
+          <dd>{formatValue(written, '')}</dd>
+        </div>
+        <div>
+          <dt>{running ? 'Rows now' : 'Rows, mean'}</dt>
+          <dd>{formatValue(rows, 'rows/s')}</dd>
+        </div>
+        <div>
+          <dt>On the server’s disk</dt>
+          <dd>{formatValue(run.serverBytes, 'bytes')}</dd>
+        </div>
+        <div>
+          <dt>{running ? 'Written now' : 'Written, mean'}</dt>
+          <dd>{formatValue(bytes, 'bytes/s')}</dd>
+        </div>
+        <div>
+          <dt>Lost rows</dt>
+          <dd class={lost > 0 ? 'error' : ''}>{formatValue(run.serverLostRows, '')}</dd>
+        </div>
+        <div>
+          <dt>Calls kept one by one</dt>
+          <dd>{trace.events ? formatValue(run.eventsSent, '') : 'no'}</dd>
+        </div>
+        <div>
+          <dt>{running ? 'PEM is behind' : 'Ran for'}</dt>
+          <dd>{running ? formatValue(run.lagBytes, 'bytes') : formatValue(Math.round(seconds), 's')}</dd>
+        </div>
+      </dl>
+      {problems.map((text) => (
+        <p key={text} class="warn" role="status">
+          ▲ {text}
+        </p>
+      ))}
+    </section>
+  );
+}

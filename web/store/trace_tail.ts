@@ -1,0 +1,143 @@
+/**
+ * The live tail: calls as they are committed, by the topic (server, sql_trace_events). The newest `mostKept` are kept. Frozen:
+ * calls are still taken in, what is shown stands still. Paused: nothing is taken in. Of a block with more calls than are kept
+ * only the last are made into rows; the others are counted.
+ */
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Block } from './blocks.js';
+import { subscribe } from './live.js';
+import type { Call } from './trace.js';
+
+export const mostKept = 5_000;
+const names = [
+  'recorded_at',
+  'line',
+  'end_time',
+  'exec_us',
+  'vxid',
+  'pid',
+  'slot',
+  'database',
+  'username',
+  'application',
+  'tag',
+  'rows',
+  'shared_hit',
+  'shared_read',
+  'sqlstate',
+  'error',
+  'flags',
+  'query',
+  'params',
+  'plan',
+] as const;
+const textual = new Set<string>([
+  'vxid',
+  'database',
+  'username',
+  'application',
+  'tag',
+  'sqlstate',
+  'error',
+  'query',
+  'params',
+  'plan',
+]);
+
+/** Calls of a trace in a block, oldest first; those before `least` are left out. */
+export function callsOfBlock(block: Block, serverId: number, most: number): { calls: Call[]; count: number } {
+  const trace = block.column('trace');
+  const columns = names.map((name) => [name, block.column(name)] as const);
+  const wanted: number[] = [];
+  for (let row = 0; row < block.rows; row += 1) if (trace?.number(row) === serverId) wanted.push(row);
+  const calls = wanted.slice(-most).map((row) => {
+    const call: Record<string, string | number | null> = {};
+    for (const [name, column] of columns) {
+      if (name === 'recorded_at') call[name] = block.recordedAtUs;
+      else if (column === undefined || column.isNull(row)) call[name] = null;
+      else call[name] = textual.has(name) ? column.text(row) : column.number(row);
+    }
+    return call;
+  });
+  return { calls, count: wanted.length };
+}
+
+export interface Tail {
+  /** Newest first. */
+  readonly calls: readonly Call[];
+  /** Came since it was frozen. */
+  readonly waiting: number;
+  readonly perSecond: number;
+  readonly taken: number;
+  readonly error: string | undefined;
+  clear(): void;
+}
+
+export function useTail(target: number, serverId: number | null, paused: boolean, frozen: boolean): Tail {
+  const kept = useRef<Call[]>([]);
+  const counts = useRef({ taken: 0, since: 0, window: [] as { atMs: number; count: number }[] });
+  const [shown, setShown] = useState<readonly Call[]>([]);
+  const [error, setError] = useState<string | undefined>(undefined);
+  const [, redraw] = useState(0);
+  const still = useRef(frozen);
+  still.current = frozen;
+
+  useEffect(() => {
+    if (paused || serverId === null) return;
+    let frame = 0;
+    const draw = (): void => {
+      if (frame !== 0) return;
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        if (still.current) redraw((count) => count + 1);
+        else setShown(kept.current.slice());
+      });
+    };
+    const leave = subscribe(
+      target,
+      'sql_trace_events',
+      (event) => {
+        if (event.kind === 'denied') setError(event.reason);
+        if (event.kind !== 'block') return;
+        setError(undefined);
+        const { calls, count } = callsOfBlock(event.block, serverId, mostKept);
+        if (count === 0) return;
+        kept.current = [...calls.reverse(), ...kept.current].slice(0, mostKept);
+        counts.current.taken += count;
+        if (still.current) counts.current.since += count;
+        counts.current.window.push({ atMs: performance.now(), count });
+        draw();
+      },
+      { snapshot: false },
+    );
+    // The rate falls when nothing comes, too.
+    const timer = setInterval(() => redraw((count) => count + 1), 1000);
+    return () => {
+      leave();
+      cancelAnimationFrame(frame);
+      clearInterval(timer);
+    };
+  }, [target, serverId, paused]);
+  useEffect(() => {
+    if (!frozen) {
+      counts.current.since = 0;
+      setShown(kept.current.slice());
+    }
+  }, [frozen]);
+
+  const nowMs = performance.now();
+  counts.current.window = counts.current.window.filter(({ atMs }) => nowMs - atMs < 5000);
+  const perSecond = counts.current.window.reduce((sum, { count }) => sum + count, 0) / 5;
+  return {
+    calls: shown,
+    waiting: counts.current.since,
+    perSecond: paused ? Number.NaN : perSecond,
+    taken: counts.current.taken,
+    error,
+    clear: () => {
+      kept.current = [];
+      counts.current = { taken: 0, since: 0, window: [] };
+      setShown([]);
+    },
+  };
+}

@@ -5,7 +5,7 @@
  * with and without root. (Before 18 no setting names another folder for extensions.)
  *
  * In: the folder of a server's programs, its version's headers installed. Out: the folder of the copies. Owner of the
- * copies: the temporary folder; those of other sources are removed after an hour.
+ * copies: the temporary folder; those of other sources are removed after six hours.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -28,7 +28,7 @@ import { findServerBin } from './cluster.js';
 
 const run = promisify(execFile);
 const prefix = 'pemprofiled-';
-const keptMs = 3_600_000;
+const keptMs = 6 * 3_600_000;
 
 /** The sources' folder, also when this file runs from dist. */
 function sources(): string {

@@ -163,17 +163,17 @@ function expectExact(statements: readonly AggregateStatement[], rows: readonly C
 describe('TraceAggregate', () => {
   it('counts as a plain list of all statements does', async () => {
     const next = random(1);
-    const rows = Array.from({ length: 5000 }, () => randomRow(next, 60));
+    const rows = Array.from({ length: 2500 }, () => randomRow(next, 60));
     const aggregate = new TraceAggregate();
     const added = await aggregate.add({ bytes: file(rows) });
-    expect(added).toMatchObject({ rows: 5000, workers: 0, before: 0, behind: 0, badRows: 0 });
+    expect(added).toMatchObject({ rows: 2500, workers: 0, before: 0, behind: 0, badRows: 0 });
     expectExact(await aggregate.statements(), rows);
-    expect(await aggregate.counts()).toMatchObject({ rows: 5000, replaced: 0, missedCalls: 0, badValues: 0 });
+    expect(await aggregate.counts()).toMatchObject({ rows: 2500, replaced: 0, missedCalls: 0, badValues: 0 });
   });
 
   it('says the same when it is fed in pieces, in parts that are merged, and after it was reset', async () => {
     const next = random(2);
-    const rows = Array.from({ length: 3000 }, () => randomRow(next, 40));
+    const rows = Array.from({ length: 1500 }, () => randomRow(next, 40));
     const bytes = file(rows);
     const pieces = new TraceAggregate();
     for (let at = 0; at < bytes.length; ) {
@@ -207,12 +207,12 @@ describe('TraceAggregate', () => {
 
   it('is bounded: the truth lies within the bounds, and sums stay exact', async () => {
     const next = random(3);
-    const rows = Array.from({ length: 8000 }, (_, i) => randomRow(next, i % 3 === 0 ? 8 : 400));
+    const rows = Array.from({ length: 4000 }, (_, i) => randomRow(next, i % 3 === 0 ? 8 : 400));
     const truth = oracle(rows);
     for (const entries of [1, 7, 50]) {
       const halves = [new TraceAggregate({ entries }), new TraceAggregate({ entries: entries + 3 })];
-      await halves[0]!.add({ bytes: file(rows.slice(0, 5000)) });
-      await halves[1]!.add({ bytes: file(rows.slice(5000)) });
+      await halves[0]!.add({ bytes: file(rows.slice(0, 2500)) });
+      await halves[1]!.add({ bytes: file(rows.slice(2500)) });
       await halves[0]!.merge(halves[1]!);
       const statements = await halves[0]!.statements({ by: 'calls' });
       const counts = await halves[0]!.counts();
@@ -225,7 +225,6 @@ describe('TraceAggregate', () => {
         expect(statement.calls).toBeLessThanOrEqual(sum.calls);
         expect(sum.calls).toBeLessThanOrEqual(statement.calls + statement.missedCalls);
         expect(sum.execUs).toBeLessThanOrEqual((statement.execUs ?? 0) + statement.missedUs);
-        truth.get(keyOf(statement));
       }
       const there = new Set(named.map(keyOf));
       for (const [key, sum] of truth) {
@@ -388,8 +387,8 @@ describe('TraceAggregate', () => {
       });
     }
     const sent = texts.flatMap((block) => blockRows(readBlock(block)));
-    expect(new Set(sent.map(({ fingerprint }) => fingerprint))).toEqual(
-      new Set(fingerprints.subarray(0, 50)),
+    expect(new Set(sent.map(({ fingerprint }) => String(fingerprint)))).toEqual(
+      new Set(Array.from(fingerprints.subarray(0, 50), String)),
     );
     for (const { fingerprint, text } of sent)
       expect(statements.find((one) => one.fingerprint === String(fingerprint))!.query).toBe(text);

@@ -82,6 +82,11 @@ function run(): void {
     version: agentVersion(),
     log,
     servers: () => measuring?.scheduler()?.servers() ?? [],
+    traces: {
+      pending: () => measuring?.scheduler()?.traces.pending() ?? [],
+      taken: (reports) => measuring?.scheduler()?.traces.taken(reports),
+      again: () => measuring?.scheduler()?.traces.again(),
+    },
   });
   measuring = measure(config, worker);
   const duties = startDuties(config);

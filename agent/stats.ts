@@ -40,12 +40,27 @@ export interface ShipStats {
   shipErrors: number;
 }
 
+/** Traces of the SQL profiler: what became of their rows, over all of them. */
+export interface TraceStats {
+  running: number;
+  rowsRead: number;
+  bytesRead: number;
+  eventsSent: number;
+  /** Statements that are in aggregates alone, because of a rate or a full spool. */
+  eventsDropped: number;
+  /** Rows left unread because too many waited. */
+  rowsSkipped: number;
+  /** What waits at the servers. */
+  lagBytes: number;
+}
+
 export interface AgentStats {
   readonly version: string;
   readonly boot: string;
   /** By `<target>/<probe>`. */
   readonly costs: Map<string, ProbeCost>;
   readonly ship: ShipStats;
+  readonly traces: TraceStats;
   /** Connections opened to monitored servers. */
   serverConnects: number;
 }
@@ -65,6 +80,15 @@ export function newAgentStats(version: string, boot: string): AgentStats {
       droppedBatches: 0,
       droppedRows: 0,
       shipErrors: 0,
+    },
+    traces: {
+      running: 0,
+      rowsRead: 0,
+      bytesRead: 0,
+      eventsSent: 0,
+      eventsDropped: 0,
+      rowsSkipped: 0,
+      lagBytes: 0,
     },
     serverConnects: 0,
   };

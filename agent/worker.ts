@@ -11,7 +11,7 @@ import { AgentCertificate } from './link/certificate.js';
 import type { CommandKind } from './link/commands.js';
 import { DefinitionsStore } from './link/definitions.js';
 import { Link } from './link/link.js';
-import type { ServerFacts } from './link/sync.js';
+import type { ServerFacts, TraceReports } from './link/sync.js';
 import type { DurableOutbox } from './outbox.js';
 import { Batcher } from './ship/batcher.js';
 import { Ship, type ShipCounts } from './ship/ship.js';
@@ -29,6 +29,7 @@ export interface WorkerOptions {
   readonly certificate?: boolean;
   readonly commandKinds?: Readonly<Record<string, CommandKind>>;
   readonly servers?: () => readonly ServerFacts[];
+  readonly traces?: TraceReports;
 }
 
 export interface Worker {
@@ -88,6 +89,7 @@ export function startWorker(options: WorkerOptions): Worker {
     log,
     info: () => infoOf(spool.stats(), ship.counts, link, batcher),
     servers: options.servers ?? (() => []),
+    ...(options.traces === undefined ? {} : { traces: options.traces }),
     syncMs: config.tuning.syncMs,
     ...(options.commandKinds === undefined ? {} : { commandKinds: options.commandKinds }),
   });

@@ -49,6 +49,13 @@ export function agentSelf(stats: AgentStats, wallUs: () => bigint): Collector {
         skipped: sum((cost) => cost.skipped),
         slowdowns: sum((cost) => cost.slowdowns),
         server_connects: stats.serverConnects,
+        traces_running: stats.traces.running,
+        trace_rows: stats.traces.rowsRead,
+        trace_bytes: stats.traces.bytesRead,
+        trace_events: stats.traces.eventsSent,
+        trace_events_dropped: stats.traces.eventsDropped,
+        trace_rows_skipped: stats.traces.rowsSkipped,
+        trace_lag_bytes: stats.traces.lagBytes,
       },
     ];
   };

@@ -16,6 +16,7 @@ import {
   columnTypes,
   probeLevels,
   probeModes,
+  type TraceDefinition,
 } from '../../src/wire/config.js';
 import { writeDurably } from './files.js';
 
@@ -54,11 +55,34 @@ const shape = v.looseObject({
     }),
   ),
   schedule: v.array(v.looseObject({ targetId: v.number(), probe: v.string(), intervalMs: v.number() })),
+  traces: v.optional(v.array(v.unknown()), []),
+});
+
+const trace = v.looseObject({
+  id: v.number(),
+  targetId: v.number(),
+  token: v.pipe(v.string(), v.regex(/^[0-9a-f]{8}$/)),
+  options: v.record(v.string(), v.unknown()),
+  schedule: v.nullable(
+    v.variant('kind', [
+      v.looseObject({ kind: v.literal('once'), atUs: v.number() }),
+      v.looseObject({ kind: v.literal('daily'), time: v.string(), timezone: v.string() }),
+      v.looseObject({ kind: v.literal('cron'), pattern: v.string(), timezone: v.string() }),
+    ]),
+  ),
+  durationS: v.nullable(v.number()),
+  events: v.boolean(),
+  eventsPerS: v.number(),
+  continuous: v.boolean(),
+  keepFiles: v.boolean(),
+  request: v.picklist(['none', 'start', 'stop']),
+  requestSeq: v.number(),
+  handledSeq: v.number(),
 });
 
 /**
- * A newer PEM may add fields and whole kinds of probes: fields are ignored, probes this agent cannot run are left out
- * with what is scheduled of them.
+ * A newer PEM may add fields and whole kinds of probes and traces: fields are ignored, probes this agent cannot run are left
+ * out with what is scheduled of them, and so are traces.
  * @throws PemError definitions_malformed
  */
 export function parseDefinitions(value: unknown): { definitions: AgentDefinitions; leftOut: string[] } {
@@ -76,11 +100,17 @@ export function parseDefinitions(value: unknown): { definitions: AgentDefinition
     if (v.is(probe, definition)) known[name] = definition;
     else leftOut.push(name);
   }
+  const traces: TraceDefinition[] = [];
+  for (const definition of parsed.output.traces) {
+    if (v.is(trace, definition)) traces.push(definition as TraceDefinition);
+    else leftOut.push(`trace ${(definition as { id?: unknown } | null)?.id}`);
+  }
   return {
     definitions: {
       ...parsed.output,
       probes: known as AgentDefinitions['probes'],
       schedule: parsed.output.schedule.filter((entry) => entry.probe in known),
+      traces,
     },
     leftOut,
   };
@@ -127,7 +157,10 @@ export class DefinitionsStore {
       throw new PemError('definitions_malformed', `definitions are for agent ${definitions.agentId}`);
     }
     if (leftOut.length > 0) {
-      this.log.warn({ code: 'probe_unknown', probes: leftOut }, 'this agent is too old for some probes');
+      this.log.warn(
+        { code: 'probe_unknown', probes: leftOut },
+        'this agent is too old for some probes or traces',
+      );
     }
     this.#current = definitions;
     try {

@@ -13,7 +13,7 @@
  * 2. Ship gets a connection only after a pem.sync() on it announced every boot of the spool, oldest first.
  * 3. Any failure of pem.sync() ends the session: half a session (a standby, a revoked right) helps nobody.
  * 4. The received set is taken over whole for every boot announced; a boot missing from the reply has an empty set.
- * 5. Results of commands are sent until a pem.sync() that carried them succeeded.
+ * 5. Results of commands, and what is to be said of traces, are sent until a pem.sync() that carried them succeeded.
  */
 import { errorCode, errorText } from '../../src/base/errors.js';
 import type { Log } from '../../src/base/log.js';
@@ -30,6 +30,7 @@ import {
   type ServerFacts,
   type SyncReply,
   type SyncRequest,
+  type TraceReports,
 } from './sync.js';
 
 /** What link needs of a connection; native/pgconn.ts has it. */
@@ -63,6 +64,7 @@ export interface LinkOptions {
   /** Numbers for agent_heartbeat.info. */
   readonly info: () => Readonly<Record<string, unknown>>;
   readonly servers: () => readonly ServerFacts[];
+  readonly traces?: TraceReports;
   readonly commandKinds?: Readonly<Record<string, CommandKind>>;
   readonly syncMs?: number;
   readonly random?: () => number;
@@ -151,6 +153,7 @@ export class Link {
       this.#wake();
     });
     try {
+      this.#options.traces?.again();
       await this.#sync(connection);
       this.connected = true;
       this.#lastTrouble = '';
@@ -175,6 +178,7 @@ export class Link {
     const { spool, definitions } = this.#options;
     const boots = spool.boots();
     const results = this.#results;
+    const traces = this.#options.traces?.pending() ?? [];
     const request: SyncRequest = {
       boots,
       version: this.#options.version,
@@ -182,6 +186,7 @@ export class Link {
       info: { ...this.#options.info(), clockOffsetUs: this.clockOffsetUs, host: this.#host },
       commandResults: results,
       servers: this.#options.servers(),
+      traces,
     };
     const askedMs = Date.now();
     const answer = await connection.query(
@@ -194,6 +199,7 @@ export class Link {
     const answeredMs = Date.now();
     const reply = parseReply(answer.rows[0]?.reply);
     this.#results = this.#results.filter((result) => !results.includes(result));
+    this.#options.traces?.taken(traces);
     this.clockOffsetUs = Math.round(reply.nowUs - ((askedMs + answeredMs) / 2) * 1000);
     this.#takeReceived(boots, reply);
     if (reply.quarantined !== this.#quarantined) {

@@ -18,6 +18,53 @@ export interface ServerFacts {
   readonly error: string | null;
 }
 
+/** One run of a trace, as pem.trace_run has it. */
+export interface RunReport {
+  readonly run: string;
+  readonly serverId: number | null;
+  readonly serverName: string;
+  readonly state: 'starting' | 'running' | 'ending' | 'ended';
+  readonly startedUs: number | null;
+  readonly stoppedUs: number | null;
+  readonly untilUs: number | null;
+  readonly stopReason: string | null;
+  readonly rowsRead: number;
+  readonly bytesRead: number;
+  readonly eventsSent: number;
+  readonly eventsDropped: number;
+  readonly rowsSkipped: number;
+  readonly badRows: number;
+  readonly repeatedRows: number;
+  readonly lagBytes: number;
+  readonly serverRows: number | null;
+  readonly serverBytes: number | null;
+  readonly serverLostRows: number | null;
+  readonly serverLostReason: string | null;
+}
+
+/** A trace, as pem.trace has it. */
+export interface TraceReport {
+  readonly id: number;
+  readonly handledSeq: number;
+  readonly state: 'idle' | 'starting' | 'running' | 'stopping' | 'blocked';
+  readonly code: string | null;
+  readonly error: string | null;
+  /** The run that is going on, else the last one. */
+  readonly run: string | null;
+  readonly nextAtUs: number | null;
+  readonly runs: readonly RunReport[];
+}
+
+/** What is to be said of traces. */
+export interface TraceReports {
+  /** What PEM has not been told yet. */
+  pending(): readonly TraceReport[];
+  /** PEM has it. */
+  taken(reports: readonly TraceReport[]): void;
+  /** PEM may have forgotten: everything is said again. */
+  again(): void;
+}
+
 export interface SyncRequest {
   /** Oldest first, the worker's own last. */
   readonly boots: readonly string[];
@@ -26,6 +73,7 @@ export interface SyncRequest {
   readonly info: Readonly<Record<string, unknown>> & { readonly host: HostFacts };
   readonly commandResults: readonly CommandResult[];
   readonly servers: readonly ServerFacts[];
+  readonly traces: readonly TraceReport[];
 }
 
 export interface Command {

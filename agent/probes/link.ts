@@ -1,8 +1,9 @@
 /**
- * The connections to one monitored server. In: work that needs a connection. Out: its results. Owns at most two
- * connections: one is kept for cluster-wide probes, one visits databases in turn and is closed when nobody needs it.
+ * The connections to one monitored server. In: work that needs a connection. Out: its results. Owns at most three
+ * connections: one is kept for cluster-wide probes, one visits databases in turn and is closed when nobody needs it, one is
+ * lent to who follows traces, while there are any.
  *
- * 1. Never more than two connections, also while one is being replaced: a connection counts until it is closed.
+ * 1. Never more than these, also while one is being replaced: a connection counts until it is closed.
  * 2. Work on a connection goes one at a time; visits that want the same database share its connection.
  * 3. Every session is read-only, has time limits, no JIT, no parallel workers and search_path = pg_catalog, so that
  *    nothing a user of the server created can stand in for what a probe calls.
@@ -41,6 +42,13 @@ export interface LinkOptions {
   readonly onConnect: () => void;
 }
 
+/** A connection that is lent; the borrower closes it. */
+export interface LentConnection {
+  readonly closed: boolean;
+  run<Result>(work: (connection: PgConn) => Promise<Result>): Promise<Result>;
+  close(): void;
+}
+
 interface Visit {
   readonly remaining: Set<string>;
   readonly work: (connection: PgConn, database: string) => Promise<void>;
@@ -76,6 +84,7 @@ export class ServerLink {
   private readonly visits: Visit[] = [];
   private visiting: PgConn | null = null;
   private visitor: Promise<void> | null = null;
+  private lent: PgConn | null = null;
   private closed = false;
   private readonly closing: Promise<never>;
   private endWaiting: (error: Error) => void = () => undefined;
@@ -122,12 +131,27 @@ export class ServerLink {
     });
   }
 
-  /** Closes both connections; running and waiting work fails. */
+  /** A third connection, to the database that the server is monitored through; there is one at a time. */
+  async lend(): Promise<LentConnection> {
+    if (this.lent !== null && !this.lent.closed) throw new Error('the connection is lent already');
+    const connection = await this.open(undefined, linkLimits.clusterStatementMs);
+    this.lent = connection;
+    return {
+      get closed() {
+        return connection.closed;
+      },
+      run: (work) => this.guard(connection, work),
+      close: () => connection.close(),
+    };
+  }
+
+  /** Closes all connections; running and waiting work fails. */
   close(): void {
     this.closed = true;
     this.endWaiting(noLongerWatched());
     this.kept?.close();
     this.visiting?.close();
+    this.lent?.close();
   }
 
   private async travel(): Promise<void> {

@@ -9,29 +9,36 @@ import type { Conninfo } from '../../src/base/conninfo.js';
 import type { Log } from '../../src/base/log.js';
 import type { AgentDefinitions, ProbeRuntime, ServerTarget } from '../../src/wire/config.js';
 import { collectors } from '../collectors/index.js';
-import type { Outbox } from '../outbox.js';
+import type { TraceReports } from '../link/sync.js';
+import type { DurableOutbox } from '../outbox.js';
 import { runCollector } from '../probes/collect.js';
 import { Emitter } from '../probes/emit.js';
 import { ConnectGate, type GateLimits } from '../probes/gate.js';
 import { type Connect, linkLimits, ServerLink } from '../probes/link.js';
 import { asServerTrouble, ServerProbes } from '../probes/run.js';
 import { KnownScopes } from '../probes/scopes.js';
+import { Profiler } from '../profiler/index.js';
+import type { FollowLimits } from '../profiler/limits.js';
 import type { AgentStats } from '../stats.js';
 import { type Clock, systemClock } from './clock.js';
 import { type Job, type RunContext, type RunResult, Timetable } from './timetable.js';
 
 export interface SchedulerOptions {
   readonly definitions: AgentDefinitions;
-  readonly outbox: Outbox;
+  readonly outbox: DurableOutbox;
   readonly stats: AgentStats;
   readonly log: Log;
   /** libpq keywords of agent 1's connection to PEM's database; probes of level 'pem' run over it. */
   readonly masterConninfo?: Conninfo;
   /** Passwords of monitored servers; default: libpq's own search (PGPASSFILE, ~/.pgpass). */
   readonly passfile?: string;
-  /** Where the agent keeps what must outlive it; without it a database dropped while it was down stays in latest. */
+  /**
+   * Where the agent keeps what must outlive it; without it a database dropped while it was down stays in latest, and no
+   * traces are followed.
+   */
   readonly stateDirectory?: string;
   readonly gateLimits?: GateLimits;
+  readonly traceLimits?: FollowLimits;
   readonly clock?: Clock;
   readonly connect?: Connect;
 }
@@ -51,6 +58,8 @@ export interface Scheduler {
   /** Takes over changed definitions without a restart. */
   apply(definitions: AgentDefinitions): void;
   servers(): ServerReport[];
+  /** What is to be said of traces. */
+  readonly traces: TraceReports;
   stop(): Promise<void>;
 }
 
@@ -59,6 +68,8 @@ interface Watched {
   readonly link: ServerLink;
   readonly probes: ServerProbes;
 }
+
+const noTraces: TraceReports = { pending: () => [], taken: () => undefined, again: () => undefined };
 
 /** libpq keywords for a database of a monitored server. */
 export function serverParams(
@@ -99,6 +110,14 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
     ),
   );
   const timetable = new Timetable({ clock, stats, log });
+  const profiler =
+    options.stateDirectory === undefined
+      ? null
+      : new Profiler({
+          ...{ outbox, clock, stats, log },
+          stateDirectory: options.stateDirectory,
+          ...(options.traceLimits === undefined ? {} : { limits: options.traceLimits }),
+        });
   const servers = new Map<number, Watched>();
   const collected = new Map<string, ReturnType<NonNullable<(typeof collectors)[string]>>>();
   const complained = new Set<string>();
@@ -194,6 +213,10 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
       else jobs.push({ targetId, probe: name, intervalMs, run });
     }
     timetable.update(jobs);
+    const linked = [...servers].flatMap(([targetId, { target, link }]) =>
+      target === null ? [] : [[targetId, { target, link }] as const],
+    );
+    profiler?.apply(definitions, new Map(linked));
   };
 
   apply(options.definitions);
@@ -206,7 +229,9 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
         systemIdentifier: link.systemIdentifier,
         error: link.trouble === '' ? null : link.trouble,
       })),
+    traces: profiler ?? noTraces,
     async stop() {
+      await profiler?.stop();
       for (const { link } of servers.values()) link.close();
       master?.link.close();
       await timetable.stop();

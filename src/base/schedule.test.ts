@@ -1,5 +1,6 @@
 /** Schedules over changes of the clock, their edges, and what is refused. */
 import { expect, test } from 'vitest';
+import type { TraceSchedule } from '../wire/config.js';
 import { checkSchedule, nextMs, occurrenceAt } from './schedule.js';
 
 const at = (text: string): number => Date.parse(text);
@@ -40,13 +41,20 @@ test('an hour that is skipped and an hour that comes twice give one run each', (
   ]);
 });
 
-test('runs that would overlap come one after the other', () => {
-  const hourly = { kind: 'cron', pattern: '0 * * * *', timezone: 'UTC' } as const;
-  const twoHours = (text: string): string | undefined => {
-    const run = occurrenceAt(hourly, 7200, at(text));
-    return run === null ? undefined : new Date(run.atUs / 1000).toISOString().slice(11, 16);
+test('of runs that overlap it is the latest', () => {
+  const hourly: TraceSchedule = { kind: 'cron', pattern: '0 * * * *', timezone: 'UTC' };
+  const begin = (schedule: TraceSchedule, hours: number, text: string): string | undefined => {
+    const run = occurrenceAt(schedule, hours * 3600, at(text));
+    return run === null ? undefined : new Date(run.atUs / 1000).toISOString().slice(5, 16);
   };
-  expect([twoHours('2026-01-01T05:59:59Z'), twoHours('2026-01-01T06:00:00Z')]).toEqual(['04:00', '05:00']);
+  expect(begin(hourly, 2, '2026-01-01T05:59:59Z')).toBe('01-01T05:00');
+  expect(begin(hourly, 2, '2026-01-01T06:00:00Z')).toBe('01-01T06:00');
+  expect(begin(hourly, 24 * 31, '2026-01-01T06:59:59.999Z')).toBe('01-01T06:00');
+  const mornings = { ...hourly, pattern: '* 8,9 * * *' };
+  expect(begin(mornings, 24, '2026-01-02T07:30:00Z')).toBe('01-01T09:59');
+  const leap = { ...hourly, pattern: '0 0 29 2 *' };
+  expect(begin(leap, 24 * 31, '2028-03-10T00:00:00Z')).toBe('02-29T00:00');
+  expect(begin(leap, 24 * 31, '2026-03-10T00:00:00Z')).toBeUndefined();
 });
 
 test.each([

@@ -3,8 +3,7 @@
  * moment belongs to, the next one, or a refusal that says what is wrong. Pure; agents decide by it, PEM checks by it.
  *
  * Cron has five fields (no seconds), of a named time zone. An hour that the clock skips moves to the next one, an hour that
- * comes twice counts once: croner's rules. Runs that would overlap are one after the other: while one is going on, the
- * ones that fall due are passed over.
+ * comes twice counts once: croner's rules. (Its search backwards fails on 29 February: only the one forwards is used.)
  */
 import { Cron } from 'croner';
 import type { TraceSchedule } from '../wire/config.js';
@@ -58,10 +57,22 @@ export function nextMs(schedule: TraceSchedule, afterMs: number): number | null 
   }
 }
 
-/** The run that `nowMs` lies in: [at, at + durationS). Of several the earliest. @throws PemError schedule_invalid */
+/** The run that `nowMs` lies in: [at, at + durationS). Of several the latest. @throws PemError schedule_invalid */
 export function occurrenceAt(schedule: TraceSchedule, durationS: number, nowMs: number): Occurrence | null {
-  const atMs = nextMs(schedule, nowMs - durationS * 1000);
+  let early = nowMs - durationS * 1000;
+  let atMs = nextMs(schedule, early);
   if (atMs === null || atMs > nowMs) return null;
+  // After `early` there is one that has begun, after `late` there is none: two are at least a minute apart.
+  let late = nowMs;
+  while (late - early > 60_000) {
+    const middle = (early + late) / 2;
+    const next = nextMs(schedule, middle);
+    if (next === null || next > nowMs) late = middle;
+    else {
+      early = middle;
+      atMs = next;
+    }
+  }
   const atUs = Math.round(atMs * 1000);
   return { atUs, untilUs: atUs + durationS * 1_000_000 };
 }

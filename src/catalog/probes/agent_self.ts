@@ -7,7 +7,7 @@ export const agentSelf: ProbeDefinition = {
   title: 'Agent',
   description:
     'The agent itself: memory, CPU, delay of its event loop, spool, what it shipped and what it had to drop.',
-  version: 1,
+  version: 2,
   level: 'host',
   collector: 'self',
   columns: [
@@ -33,6 +33,13 @@ export const agentSelf: ProbeDefinition = {
     counter('skipped', 'int8', 'count', 'Ticks skipped'),
     counter('slowdowns', 'int8', 'count', 'Times a probe slowed itself down'),
     counter('server_connects', 'int8', 'count', 'Connections opened to monitored servers'),
+    gauge('traces_running', 'int8', 'count', 'Traces followed'),
+    counter('trace_rows', 'int8', 'rows', 'Rows of traces read'),
+    counter('trace_bytes', 'int8', 'bytes', 'Bytes of traces read'),
+    counter('trace_events', 'int8', 'rows', 'Traced statements sent one by one'),
+    counter('trace_events_dropped', 'int8', 'rows', 'Traced statements sent in aggregates alone'),
+    counter('trace_rows_skipped', 'int8', 'rows', 'Rows of traces left unread'),
+    gauge('trace_lag_bytes', 'int8', 'bytes', 'Bytes of traces that wait at the servers'),
   ],
   mode: 'full',
   history: true,

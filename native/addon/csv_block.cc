@@ -195,7 +195,8 @@ void CsvBlockWriter::append_texts(Column *column, const CsvWindow &window, uint3
   const uintptr_t first = reinterpret_cast<uintptr_t>(window.bytes);
   const size_t places = window.readable >= kSlack ? window.readable - kSlack + 1 : 0;
   uint32_t end = column->bytes;
-  for (uint32_t row = 0; row < rows; row++) {
+  for (uint32_t row = 0; total == 0 && row < rows; row++) std::memcpy(ends + 4 * static_cast<size_t>(row), &end, 4);
+  for (uint32_t row = 0; total != 0 && row < rows; row++) {
     const CsvText &text = texts[row];
     if (text.size <= kSlack && reinterpret_cast<uintptr_t>(text.data) - first < places) {
       std::memcpy(to, text.data, kSlack);
@@ -204,7 +205,7 @@ void CsvBlockWriter::append_texts(Column *column, const CsvWindow &window, uint3
     }
     to += text.size;
     end += text.size;
-    std::memcpy(ends + 4 * row, &end, 4);
+    std::memcpy(ends + 4 * static_cast<size_t>(row), &end, 4);
   }
   staged_.resize(staged_.size() + rows * 4 + total);
   column->bytes = end;

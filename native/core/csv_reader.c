@@ -329,11 +329,13 @@ int csvr_numbers_single(const uint8_t *p, const uint32_t *begins, const uint32_t
 
 #if defined(__SSE4_1__)
 
+/* keep + n: of 16 bytes that begin there the last n are ones. */
+static const uint8_t keep[32] __attribute__((aligned(32))) = {
+    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
 /* The number of the up to 16 digits that end at p, where 16 bytes may be read; *wrong gets a bit for what is no digit. */
 static inline uint64_t sixteen_digits(const uint8_t *p, uint32_t digits, __m128i *wrong) {
-  static const uint8_t keep[32] __attribute__((aligned(32))) = {
-      0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,    0,
-      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p - 16));
   v = _mm_sub_epi8(v, _mm_set1_epi8('0'));
   v = _mm_and_si128(v, _mm_loadu_si128((const __m128i *)(const void *)(keep + digits)));
@@ -383,12 +385,11 @@ static int all_empty(const uint32_t *begins, const uint32_t *ends, uint32_t step
 
 int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const uint32_t *ends, uint32_t step,
                  uint32_t rows, int64_t *values, uint64_t *nulls, uint64_t *bad) {
+  if (rows == 0) return 0;
   /* The first and the last field say what is worth trying. An empty field at p has no byte in front of it to look at. */
-  if (rows != 0) {
-    const uint32_t first = *ends - *begins, last = ends[(size_t)(rows - 1) * step] - begins[(size_t)(rows - 1) * step];
-    if (first == 2 && last == 2 && before != 0 && one_digit(p, begins, ends, step, rows, values)) return 0;
-    if (first == 1 && last == 1 && all_empty(begins, ends, step, rows, values, nulls)) return 1;
-  }
+  const uint32_t head = *ends - *begins, foot = ends[(size_t)(rows - 1) * step] - begins[(size_t)(rows - 1) * step];
+  if (head == 2 && foot == 2 && before != 0 && one_digit(p, begins, ends, step, rows, values)) return 0;
+  if (head == 1 && foot == 1 && all_empty(begins, ends, step, rows, values, nulls)) return 1;
   __m128i wrong = _mm_setzero_si128();
   int marked = 0;
   for (uint32_t first = 0; first < rows; first += 64) {

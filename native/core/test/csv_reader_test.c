@@ -221,10 +221,10 @@ static void test_numbers(void) {
     size_t n = 0;
     ends[0] = UINT32_MAX;
     for (uint32_t i = 0; i < COUNT; i++) {
-      const uint32_t digits = chance(round % 2 == 0 ? 4 : 21);
-      if (chance(8) == 0) text[n++] = '-';
+      const uint32_t digits = round % 7 == 0 ? 16 : chance(round % 2 == 0 ? 4 : 21);
+      if (round % 5 == 0 && chance(8) == 0) text[n++] = '-';
       for (uint32_t k = 0; k < digits; k++)
-        text[n++] = (uint8_t)(chance(60) == 0 ? chance(256) : '0' + chance(10));
+        text[n++] = (uint8_t)(round % 3 == 0 && chance(60) == 0 ? chance(256) : '0' + chance(10));
       ends[i + 1] = (uint32_t)n;
       text[n++] = ',';
     }

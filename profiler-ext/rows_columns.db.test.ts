@@ -130,7 +130,14 @@ describe('blocks, WAL, rows', () => {
       'INSERT INTO t SELECT g FROM generate_series(1, 500) g',
       'TRUNCATE t',
     );
-    expectBlocks(plan, row, ['shared_hit', 'shared_dirtied']);
+    // Before 15, its start looks into the catalog each time.
+    const start = major < 15 ? Number(row.shared_hit) - Number(plan.Plan['Shared Hit Blocks']) : 0;
+    expect(start).toBeGreaterThanOrEqual(0);
+    expect(start).toBeLessThan(20);
+    expectBlocks(plan, { ...row, shared_hit: String(Number(row.shared_hit) - start) }, [
+      'shared_hit',
+      'shared_dirtied',
+    ]);
     expect(row.wal_records).toBe(String(plan.Plan['WAL Records']));
     expect(row.wal_fpi).toBe(String(plan.Plan['WAL FPI']));
     expect(row.wal_bytes).toBe(String(plan.Plan['WAL Bytes']));
@@ -252,28 +259,27 @@ describe('session', () => {
 });
 
 describe('query id', () => {
-  test.skipIf(process.env.PEM_TEST_MAJOR === '13')(
-    'is what core computes, and asked for only while a trace runs',
-    async () => {
-      const seen = async (): Promise<string | null> =>
-        (await client.query('SELECT query_id::text AS id FROM pg_stat_activity WHERE pid = pg_backend_pid()'))
-          .rows[0].id;
-      expect(await seen()).toBe(null);
-      await begin();
-      await client.query('SELECT 1');
-      const during = await seen();
-      await client.query('SET compute_query_id = off');
-      await client.query('SELECT 2');
-      await client.query('RESET compute_query_id');
-      await stopTrace(cluster, id);
-      await client.query('SELECT 3');
-      expect(await seen()).toBe(null);
-      const all = await rows();
-      expect(during).not.toBe(null);
-      expect(all.find((row) => row.query?.includes('pg_stat_activity'))?.query_id).toBe(during);
-      expect(all.find((row) => row.query === 'SELECT 2')?.query_id).toBe('');
-    },
-  );
+  test('is what core computes, and asked for only while a trace runs', async (context) => {
+    // 13 has it from pg_stat_statements alone.
+    if (major < 14) return context.skip();
+    const seen = async (): Promise<string | null> =>
+      (await client.query('SELECT query_id::text AS id FROM pg_stat_activity WHERE pid = pg_backend_pid()'))
+        .rows[0].id;
+    expect(await seen()).toBe(null);
+    await begin();
+    await client.query('SELECT 1');
+    const during = await seen();
+    await client.query('SET compute_query_id = off');
+    await client.query('SELECT 2');
+    await client.query('RESET compute_query_id');
+    await stopTrace(cluster, id);
+    await client.query('SELECT 3');
+    expect(await seen()).toBe(null);
+    const all = await rows();
+    expect(during).not.toBe(null);
+    expect(all.find((row) => row.query?.includes('pg_stat_activity'))?.query_id).toBe(during);
+    expect(all.find((row) => row.query === 'SELECT 2')?.query_id).toBe('');
+  });
 });
 
 describe('what is asked for', () => {

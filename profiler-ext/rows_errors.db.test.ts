@@ -1,6 +1,6 @@
 /** Statements that fail, at every stage from the text to the commit; cancels, timeouts, sessions that are ended. */
 import type pg from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
 import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
 import { bind, execute, parse, query, sync, WireClient } from '../bench/rig/wire_client.js';
@@ -29,6 +29,11 @@ beforeEach(async () => {
   client = await cluster.client();
   await client.query("SET application_name = 'errors'");
   id = await startTrace(cluster, 'errors', { applications: ['errors'] });
+});
+
+afterEach(async () => {
+  await client.end();
+  await cluster.query("SELECT sql_profiler.stop(id) FROM sql_profiler.traces WHERE state = 'running'");
 });
 
 async function rows(): Promise<TraceRow[]> {
@@ -231,12 +236,19 @@ describe('ended by others', () => {
 
   test('a session that is ended while it is idle: a row without a text', async () => {
     const wire = await WireClient.open(cluster, 'errors');
-    await wire.run(query("SET idle_session_timeout = '50ms'"));
+    await wire.run(query("SET idle_in_transaction_session_timeout = '50ms'"));
+    await wire.run(query('BEGIN'));
     await wire.until('never');
-    const [, last] = await rows();
-    expect(last && [short(last), last.query, last.elapsed_us]).toEqual([
-      ...['57P05 terminating connection due to idle-session timeout !32', '', ''],
+    const all = await rows();
+    expect(all.map(short)).toEqual([
+      ...[
+        'SET',
+        'BEGIN',
+        '25P03 terminating connection due to idle-in-transaction timeout !32',
+        'ROLLBACK !64',
+      ],
     ]);
+    expect([all[2]?.query, all[2]?.elapsed_us, all[2]?.exec_us]).toEqual(['', '', '']);
   });
 
   test('lock timeouts are errors like others', async () => {

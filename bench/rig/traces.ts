@@ -11,9 +11,9 @@ export type TraceRow = Readonly<Record<string, string>> & {
   readonly file: string;
 };
 
-/** A cluster with the library preloaded and the extension made. */
+/** A cluster with the library preloaded and the extension made; of PEM_PROFILED_BIN's major where that is set. */
 export async function startProfiled(options: ClusterOptions = {}): Promise<Cluster> {
-  const bin = await profiledServer(options.bin);
+  const bin = await profiledServer(options.bin ?? process.env.PEM_PROFILED_BIN);
   const cluster = await startCluster({
     ...options,
     bin,

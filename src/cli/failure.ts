@@ -8,7 +8,7 @@ import { errorCode, PemError } from '../base/errors.js';
 export function exitStatus(error: unknown): number {
   if (error instanceof PemError) return error.kind === 'operator' || error.kind === 'refused' ? 1 : 2;
   const code = errorCode(error);
-  if (/^(PE|28|42501|42704|42710|22|23)/.test(code)) return 1;
+  if (/^(PE|28|42501|42704|42710|55006|22|23)/.test(code)) return 1;
   if (isOutside(code)) return 2;
   return 70;
 }

@@ -1,8 +1,8 @@
 /**
  * Follows a trace: what its slots have committed since the last look, as pieces of CSV that begin with a row. In: a store. Out:
  * pieces in the order of slots, whose positions the caller moves on by what it used. A position is a file and a byte in it, so
- * that rotation, a restart of the server and a lost connection change nothing. Full: a slot that is too far behind is taken to
- * its end, and what was left out is said.
+ * that rotation, a restart of the server and a lost connection change nothing. Full: pieces come at the caller's pace;
+ * passOver() is for one who cannot keep up.
  */
 import { type CsvPiece, csvHeader } from '../../../native/index.js';
 import type { FollowedStore } from './store.js';
@@ -26,8 +26,6 @@ export interface Followed {
 export interface FollowOptions {
   /** true: from the trace's first row. false: from now on. */
   readonly all: boolean;
-  /** A slot further behind than this goes on at its end. Default: none does. */
-  readonly maxBehindBytes?: number;
   /** Of a piece; default 1 MiB. */
   readonly pieceBytes?: number;
 }
@@ -41,8 +39,6 @@ export class Follower {
   readonly #ask: number;
   readonly #slots = new Map<number, Position>();
   #begun = false;
-  /** Bytes that were passed over. */
-  skippedBytes = 0;
 
   constructor(store: FollowedStore, options: FollowOptions) {
     this.#store = store;
@@ -78,7 +74,6 @@ export class Follower {
   async pieces(): Promise<Followed[]> {
     const found: Followed[] = [];
     for (const [slot, position] of this.#slots) {
-      this.#passOver(position);
       const piece = await this.#pieceOf(slot, position);
       if (piece !== undefined) found.push({ slot, piece });
     }
@@ -103,17 +98,13 @@ export class Follower {
     position.header = undefined;
   }
 
-  #passOver(position: Position): void {
-    const most = this.#options.maxBehindBytes;
-    if (most === undefined) return;
-    // Sizes of files between are not known: two of them are too much.
-    const files = position.endFile - position.file;
-    const behind = files === 0 ? position.endBytes - position.bytes : position.endBytes;
-    if (behind <= most && files < 2) return;
-    this.skippedBytes += behind;
-    if (files > 0) position.header = undefined;
-    position.file = position.endFile;
-    position.bytes = position.endBytes;
+  /** Every slot goes on at its end: what lies between is not handed out. */
+  passOver(): void {
+    for (const position of this.#slots.values()) {
+      if (position.file !== position.endFile) position.header = undefined;
+      position.file = position.endFile;
+      position.bytes = position.endBytes;
+    }
   }
 
   async #pieceOf(slot: number, position: Position): Promise<CsvPiece | undefined> {

@@ -6,7 +6,6 @@
 import type { Command } from 'commander';
 import type { TraceFilter } from '../../../native/index.js';
 import { errorText, PemError } from '../../base/errors.js';
-import { bytes } from './format.js';
 import { type FilterWords, filterOf, withFilters } from './options.js';
 import type { FollowedStore } from './store.js';
 
@@ -22,8 +21,8 @@ const pollMs = 50;
 /** A look may take this share of the time at most. */
 const lookShare = 0.25;
 const longestPauseMs = 200;
-/** What nobody can read any more is passed over. */
-const maxBehindBytes = 32 << 20;
+/** A round that takes longer shows what is past: the next one begins with what is new. */
+const roundMs = 2000;
 const endedEveryMs = 1000;
 const firstRetryMs = 250;
 const longestRetryMs = 2000;
@@ -90,7 +89,7 @@ async function follow(
   const { Follower } = await import('./follow.js');
   const { Printer } = await import('./tail_print.js');
   const { connectionIsGone } = await import('./server.js');
-  const follower = new Follower(store, { all: words.all === true, maxBehindBytes });
+  const follower = new Follower(store, { all: words.all === true });
   const printer = new Printer({
     filter,
     json: words.json === true,
@@ -103,21 +102,24 @@ async function follow(
   });
   let retryMs = 0;
   let askedAt = performance.now();
-  let skipped = 0;
-  // The first look is where "from now on" begins.
-  note(`following ${store.name}; times are UTC, Ctrl-C ends`);
+  const mostMs = words.all === true ? Number.POSITIVE_INFINITY : roundMs;
+  let following = false;
   while (!signal.aborted) {
     const from = performance.now();
     try {
       await follower.look();
-      await printer.print(follower, signal);
+      // The first look is where "from now on" begins.
+      if (!following) note(`following ${store.name}; times are UTC, Ctrl-C ends`);
+      following = true;
+      const whole = await printer.print(follower, signal, mostMs);
       if (retryMs > 0) note('connected again');
       retryMs = 0;
-      if (follower.skippedBytes > skipped) {
+      if (!whole) {
+        await follower.look();
+        follower.passOver();
         note(
-          `${bytes(follower.skippedBytes - skipped)} of rows were passed over: more than can be shown; filter them`,
+          'more rows than can be shown were passed over: filter them, or have them all by "pem trace export"',
         );
-        skipped = follower.skippedBytes;
       }
       if (performance.now() - askedAt >= endedEveryMs) {
         const ended = await store.ended();
@@ -125,7 +127,7 @@ async function follow(
         if (ended !== undefined) {
           // Rows that came between the look and the end.
           await follower.look();
-          await printer.print(follower, signal);
+          await printer.print(follower, signal, mostMs);
           note(`the trace has ended (${ended})`);
           return;
         }

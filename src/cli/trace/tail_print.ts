@@ -43,13 +43,16 @@ export class Printer {
     this.#options = options;
   }
 
-  /** All that the follower has, until it is at its end or the signal is given. */
-  async print(follower: Follower, signal: AbortSignal): Promise<void> {
+  /** All that the follower has. False: it took longer than `mostMs`, and there is more. */
+  async print(follower: Follower, signal: AbortSignal, mostMs: number): Promise<boolean> {
+    const from = performance.now();
     while (!signal.aborted) {
       const pieces = await follower.pieces();
-      if (pieces.length === 0) return;
+      if (pieces.length === 0) return true;
+      if (performance.now() - from > mostMs) return false;
       await this.#printPieces(follower, pieces);
     }
+    return true;
   }
 
   async #printPieces(follower: Follower, pieces: readonly Followed[]): Promise<void> {

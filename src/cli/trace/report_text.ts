@@ -35,7 +35,7 @@ export function reportText(report: Report, options: TextOptions): string {
   const width = Math.min(mostColumns, Math.max(leastColumns, options.columns));
   const sections = [
     head(report, width),
-    section('Totals', width, totals(report)),
+    section('Totals', width, totals(report, width)),
     section('Latency of statements', width, histogram(report, width)),
     section('Time line', width, timeline(report, width)),
     ...measures.map((measure) =>
@@ -52,7 +52,8 @@ export function reportText(report: Report, options: TextOptions): string {
 }
 
 function section(title: string, width: number, body: string): string {
-  return `${title}\n${'─'.repeat(width)}\n${body}`;
+  const shown = body.includes('\n') ? body : wrap(body, width).join('\n');
+  return `${title}\n${'─'.repeat(width)}\n${shown}`;
 }
 
 const shortTime = (iso: string): string => iso.replace('T', ' ').replace(/\.\d+Z$|Z$/, '');
@@ -76,46 +77,56 @@ function head(report: Report, width: number): string {
     .join('\n');
 }
 
-/** Names and values in two columns. */
-function pairs(list: readonly (readonly [string, string])[]): string {
+/** Names and values in two columns; long values go on under themselves. */
+function pairs(list: readonly (readonly [string, string])[], width: number): string {
   const widest = Math.max(...list.map(([name]) => name.length));
-  return list.map(([name, value]) => `${name.padEnd(widest)}  ${value}`).join('\n');
+  return list
+    .flatMap(([name, value]) =>
+      wrap(value, width - widest - 2).map((line, i) => `${(i === 0 ? name : '').padEnd(widest)}  ${line}`),
+    )
+    .join('\n');
 }
 
-function totals(report: Report): string {
+function totals(report: Report, width: number): string {
   const t = report.totals;
-  return pairs([
+  return pairs(
     [
-      'statements',
-      `${count(t.calls)} (${rate(t.calls_per_second)}), nested in them ${count(t.nested_calls)}`,
+      [
+        'statements',
+        `${count(t.calls)} (${rate(t.calls_per_second)}), nested in them ${count(t.nested_calls)}`,
+      ],
+      ['execution time', `${duration(t.exec_us)}, ${t.busy.toPrecision(2)} at once on average`],
+      [
+        'latency',
+        `mean ${duration(t.mean_us)}, median ${duration(t.p50_us)}, p90 ${duration(t.p90_us)}, p95 ${duration(t.p95_us)}, ` +
+          `p99 ${duration(t.p99_us)}`,
+      ],
+      ['slowest, fastest', `${duration(t.max_us)}, ${duration(t.min_us)}`],
+      ['planning time', `${duration(t.plan_us)} in ${count(t.planned)} statements`],
+      [
+        'errors',
+        `${count(t.errors)} (${percent(t.calls === 0 ? 0 : t.errors / t.calls)}), cancelled ${count(t.cancelled)}`,
+      ],
+      ['rows', count(t.rows)],
+      [
+        'blocks',
+        `hit ${count(t.blocks_hit)}, read ${count(t.blocks_read)}, dirtied ${count(t.blocks_dirtied)}, ` +
+          `written ${count(t.blocks_written)}`,
+      ],
+      [
+        'I/O time',
+        t.io_read_us === null
+          ? 'not measured (track_io_timing is off)'
+          : `read ${duration(t.io_read_us)}, write ${duration(t.io_write_us ?? 0)}`,
+      ],
+      ['WAL', `${bytes(t.wal_bytes)} in ${count(t.wal_records)} records`],
+      [
+        'CPU time',
+        t.cpu_us === null ? 'not measured (the trace did not ask for rusage)' : duration(t.cpu_us),
+      ],
     ],
-    ['execution time', `${duration(t.exec_us)}, ${t.busy.toPrecision(2)} at once on average`],
-    [
-      'latency',
-      `mean ${duration(t.mean_us)}, median ${duration(t.p50_us)}, p90 ${duration(t.p90_us)}, p95 ${duration(t.p95_us)}, ` +
-        `p99 ${duration(t.p99_us)}`,
-    ],
-    ['slowest, fastest', `${duration(t.max_us)}, ${duration(t.min_us)}`],
-    ['planning time', `${duration(t.plan_us)} in ${count(t.planned)} statements`],
-    [
-      'errors',
-      `${count(t.errors)} (${percent(t.calls === 0 ? 0 : t.errors / t.calls)}), cancelled ${count(t.cancelled)}`,
-    ],
-    ['rows', count(t.rows)],
-    [
-      'blocks',
-      `hit ${count(t.blocks_hit)}, read ${count(t.blocks_read)}, dirtied ${count(t.blocks_dirtied)}, ` +
-        `written ${count(t.blocks_written)}`,
-    ],
-    [
-      'I/O time',
-      t.io_read_us === null
-        ? 'not measured (track_io_timing is off)'
-        : `read ${duration(t.io_read_us)}, write ${duration(t.io_write_us ?? 0)}`,
-    ],
-    ['WAL', `${bytes(t.wal_bytes)} in ${count(t.wal_records)} records`],
-    ['CPU time', t.cpu_us === null ? 'not measured (the trace did not ask for rusage)' : duration(t.cpu_us)],
-  ]);
+    width,
+  );
 }
 
 /** A bar of `share` of `width` columns, in eighths. */
@@ -351,22 +362,25 @@ function trace(report: Report, width: number): string {
       ? 'none'
       : `${count(t.lost_rows)} (${percent(t.lost_share)}) in ${count(Math.max(1, t.lost_by_slot.length))} slots; damaged rows are among them`;
   return [
-    pairs([
+    pairs(
       [
-        'rows',
-        `${count(t.rows)} (${rate(t.rows_per_second)})${t.picked_rows === t.rows ? '' : `, of which ${count(t.picked_rows)} passed the filter`}`,
+        [
+          'rows',
+          `${count(t.rows)} (${rate(t.rows_per_second)})${t.picked_rows === t.rows ? '' : `, of which ${count(t.picked_rows)} passed the filter`}`,
+        ],
+        ['bytes', `${bytes(t.bytes)} (${bytes(t.bytes_per_second)}/s), ${bytes(t.bytes_per_row)} a row`],
+        ['rows lost', lost],
+        ['rows damaged', `${count(t.damaged_rows)}, rows not whole: ${bytes(t.torn_bytes)}`],
+        ['workers’ rows', `${count(t.worker_rows)} (contained in their leaders’)`],
+        ['masked, cut', `${count(t.masked_rows)} rows, ${count(t.cut_rows)} rows`],
+        ['read in', `${duration(report.read.seconds * 1e6)} (${rate(report.read.rows_per_second)} rows)`],
+        [
+          'statements',
+          `${count(report.accuracy.statements)} of at most ${count(report.accuracy.statements_most)}`,
+        ],
       ],
-      ['bytes', `${bytes(t.bytes)} (${bytes(t.bytes_per_second)}/s), ${bytes(t.bytes_per_row)} a row`],
-      ['rows lost', lost],
-      ['rows damaged', `${count(t.damaged_rows)}, rows not whole: ${bytes(t.torn_bytes)}`],
-      ['workers’ rows', `${count(t.worker_rows)} (contained in their leaders’)`],
-      ['masked, cut', `${count(t.masked_rows)} rows, ${count(t.cut_rows)} rows`],
-      ['read in', `${duration(report.read.seconds * 1e6)} (${rate(report.read.rows_per_second)} rows)`],
-      [
-        'statements',
-        `${count(report.accuracy.statements)} of at most ${count(report.accuracy.statements_most)}`,
-      ],
-    ]),
+      width,
+    ),
     ...report.accuracy.notes.flatMap((note) => wrap(`note: ${note}`, width)),
   ].join('\n');
 }

@@ -12,6 +12,7 @@
 #include "../core/csv_reader.h"
 #include "../core/encoding.h"
 #include "../core/utf8.h"
+#include "memory.h"
 
 namespace pem {
 namespace {
@@ -128,9 +129,10 @@ struct CsvReader::State {
   csvr_found found = {};
   uint32_t handed = 0;
   uint32_t careful = kCsvWindowRows;
-  std::vector<int64_t> values;
-  std::vector<CsvText> spans;
-  std::vector<uint64_t> nulls;  // kWords for each column, by id
+  Bytes memory;  // of the next three; from the pool, which keeps it warm for the next reader
+  int64_t *values = nullptr;
+  CsvText *spans = nullptr;
+  uint64_t *nulls = nullptr;  // kWords for each column, by id
   uint64_t row_at[kCsvWindowRows];
   uint32_t begins_copy[kCsvWindowRows], ends_copy[kCsvWindowRows];
   Scratch scratch;
@@ -147,7 +149,7 @@ struct CsvReader::State {
   uint64_t bad_at = 0;
 
   uint32_t *ends() { return ends_memory.data() + 1; }
-  uint64_t *nulls_of(uint32_t id) { return nulls.data() + id * kWords; }
+  uint64_t *nulls_of(uint32_t id) { return nulls + id * kWords; }
 
   bool fail(uint64_t where, const std::string &why, CodecError *error) {
     bad_at = where;
@@ -178,9 +180,11 @@ CsvReader::CsvReader(const CsvReadOptions &options) : state_(std::make_unique<St
     list.push_back(make_taken(id, options));
     list.back().memory = static_cast<uint32_t>(list.size() - 1) * kCsvWindowRows;
   }
-  s.values.resize(s.numbers.size() * kCsvWindowRows);
-  s.spans.resize(s.texts.size() * kCsvWindowRows);
-  s.nulls.resize(CSV_COLUMN_COUNT * kWords);
+  const size_t values = s.numbers.size() * kCsvWindowRows, spans = s.texts.size() * kCsvWindowRows;
+  s.memory = Bytes(values * sizeof *s.values + spans * sizeof *s.spans + CSV_COLUMN_COUNT * kWords * sizeof *s.nulls);
+  s.values = reinterpret_cast<int64_t *>(s.memory.data());
+  s.spans = reinterpret_cast<CsvText *>(s.values + values);
+  s.nulls = reinterpret_cast<uint64_t *>(s.spans + spans);
   std::fill_n(s.escaped, kCsvWindowRows, 0);
   std::fill_n(s.cut, kCsvWindowRows, 0);
 }
@@ -255,9 +259,9 @@ bool CsvReader::State::read_header(const uint8_t *p, size_t n, uint64_t where, C
     std::fill_n(nulls_of(id), kWords, ~0ull);
   }
   for (const Taken &taken : numbers)
-    if (place[taken.id] < 0) std::fill_n(values.begin() + taken.memory, kCsvWindowRows, 0);
+    if (place[taken.id] < 0) std::fill_n(values + taken.memory, kCsvWindowRows, 0);
   for (const Taken &taken : texts)
-    if (place[taken.id] < 0) std::fill_n(spans.begin() + taken.memory, kCsvWindowRows, CsvText{line.data(), 0});
+    if (place[taken.id] < 0) std::fill_n(spans + taken.memory, kCsvWindowRows, CsvText{line.data(), 0});
   ends_memory.resize(CSVR_PLACES(kCsvWindowRows, fields) + 1);
   header.assign(p, p + n);
   return true;
@@ -375,9 +379,9 @@ bool CsvReader::next(uint32_t max_rows, CsvWindow *window, CodecError *error) {
     return any != 0 ? reinterpret_cast<const uint8_t *>(words) : nullptr;
   };
   for (const Taken &taken : s.numbers)
-    window->columns[taken.id] = {s.values.data() + taken.memory, nullptr, nulls_in(taken.id)};
+    window->columns[taken.id] = {s.values + taken.memory, nullptr, nulls_in(taken.id)};
   for (const Taken &taken : s.texts)
-    window->columns[taken.id] = {nullptr, s.spans.data() + taken.memory, nulls_in(taken.id)};
+    window->columns[taken.id] = {nullptr, s.spans + taken.memory, nulls_in(taken.id)};
   return true;
 }
 
@@ -416,7 +420,7 @@ void CsvReader::State::read_numbers(const Taken &taken) {
   const uint32_t *begins, *ends_at;
   uint32_t step;
   columns_of(place[taken.id], &begins, &ends_at, &step);
-  int64_t *numbers_at = values.data() + taken.memory;
+  int64_t *numbers_at = values + taken.memory;
   uint64_t *null_words = nulls_of(taken.id), wrong[kWords] = {0};
   std::fill_n(null_words, kWords, 0);
   if (csvr_numbers(rows_at, before, begins, ends_at, step, found.rows, numbers_at, null_words, wrong)) {
@@ -449,7 +453,7 @@ void CsvReader::State::read_texts(const Taken &taken, uint32_t rows) {
   const uint32_t *begins, *ends_at;
   uint32_t step;
   columns_of(place[taken.id], &begins, &ends_at, &step);
-  CsvText *texts_at = spans.data() + taken.memory;
+  CsvText *texts_at = spans + taken.memory;
   uint64_t *null_words = nulls_of(taken.id);
   std::fill_n(null_words, kWords, 0);
   // Columns that hold nothing (no error, no parameters, no plan) are common: the places are compared, no byte is looked at.
@@ -548,7 +552,7 @@ void CsvReader::State::add_marks(uint32_t rows) {
   }
   if (!options.columns[CSV_COL_flags] || place[CSV_COL_flags] < 0) return;
   const auto found_at = std::find_if(numbers.begin(), numbers.end(), [](const Taken &t) { return t.id == CSV_COL_flags; });
-  int64_t *flags = values.data() + found_at->memory;
+  int64_t *flags = values + found_at->memory;
   for (uint32_t row = 0; row < rows; row++) {
     if (escaped[row] != 0) flags[row] |= kCsvFlagEscaped;
     if (cut[row] != 0) flags[row] |= kCsvFlagCut;

@@ -90,7 +90,9 @@ export class ServerTraces {
   }
 
   told(report: TraceReport): void {
-    this.#traces.get(report.id)?.told(report);
+    const trace = this.#traces.get(report.id);
+    trace?.told(report);
+    if (trace?.isOver === true) this.#call();
   }
 
   get lagBytes(): number {

@@ -191,6 +191,14 @@ export class ProfilerSession {
           'operator',
           { cause: error },
         );
+      // The session is over, or the server's answer did not come: other sessions fare no better.
+      case 'connection_lost':
+      case 'query_timeout':
+      case '57P01':
+      case '57P02':
+      case '57P03':
+        this.close();
+        return new PemError('server_unreachable', text, 'outside', { cause: error });
       case '22023':
         return new PemError('trace_refused', `the server refused the trace: ${text}`, 'operator', {
           cause: error,

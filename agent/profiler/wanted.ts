@@ -4,7 +4,7 @@
  *
  * 1. The last request counts, once: its number is remembered. Start begins a run unless one is going on; stop ends it.
  * 2. A run of the schedule begins when its time has come, also late (the agent was away), as long as that lasts.
- * 3. A run that has ended for whatever reason does not begin again: the schedule goes on when its time is over.
+ * 3. A run that has ended does not begin again. After one that ended early the schedule goes on when its time is over.
  */
 import { nextMs, occurrenceAt } from '../../src/base/schedule.js';
 import type { TraceDefinition } from '../../src/wire/config.js';
@@ -20,12 +20,14 @@ export function newMemory(definition: TraceDefinition): TraceMemory {
   };
 }
 
-/** Ends what is running; whatever of it is left to do is up to its runs. */
+/** Ends what is running before its time; whatever of it is left to do is up to its runs. */
 export function endCurrent(memory: TraceMemory): void {
-  const { current } = memory;
-  if (current === null) return;
   // Those of the schedule that began meanwhile are part of it.
-  if (current.key.startsWith('s')) memory.overUs = Math.max(memory.overUs, current.untilUs ?? 0);
+  end(memory, memory.current?.untilUs ?? 0);
+}
+
+function end(memory: TraceMemory, overUs: number): void {
+  if (memory.current?.key.startsWith('s')) memory.overUs = Math.max(memory.overUs, overUs);
   memory.current = null;
 }
 
@@ -56,7 +58,7 @@ export function decide(definition: TraceDefinition, memory: TraceMemory, nowUs: 
     }
   }
   if (memory.current !== null && memory.current.untilUs !== null && memory.current.untilUs <= nowUs) {
-    endCurrent(memory);
+    end(memory, Number(memory.current.key.slice(1)) + 1);
     ended = 'duration_s';
   }
   const { schedule, durationS } = definition;

@@ -127,6 +127,9 @@ write_bare(ErrorData *edata, int64 now_ns)
 static void
 on_error(ErrorData *edata)
 {
+	/* Reported from within a statement, which goes on. */
+	if (prof_active != NULL && !prof_xact_deferred())
+		return;
 	prof_error_in_transaction = true;
 	prof_xact_note();
 	if (prof_error_seen.code == edata->sqlerrcode && prof_error_seen.hash == hash_of(edata->message))
@@ -164,6 +167,7 @@ on_fatal(ErrorData *edata)
 				prof_frame_pause(frame);
 			prof_error_describe(frame, edata);
 			prof_frame_leave(frame);
+			prof_row_settle(frame);
 			prof_frame_speak(frame);
 			prof_row_write(frame);
 			written = true;

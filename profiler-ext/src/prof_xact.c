@@ -34,6 +34,12 @@ prof_xact_defer(ProfFrame *frame)
 	busy = true;
 }
 
+bool
+prof_xact_deferred(void)
+{
+	return deferred != NULL;
+}
+
 void
 prof_xact_forget(void)
 {

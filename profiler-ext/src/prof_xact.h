@@ -19,6 +19,9 @@ extern LocalTransactionId prof_xact_lxid;
 /* The command of frame, which runs and is entered, was COMMIT, ROLLBACK or PREPARE: its work is still to come. */
 extern void prof_xact_defer(ProfFrame *frame);
 
+/* Does such a command wait? */
+extern bool prof_xact_deferred(void);
+
 /* Ends a deferred command whose transaction's end did not come within its message. True: there was one. */
 extern bool prof_xact_settle_stale(void);
 

@@ -14,6 +14,9 @@
 
 /* ---- layout ---- */
 
+/* Nodes left free before the heap's root, so that the children of each node begin a line of the cache. */
+#define HEAP_LEAD 3u
+
 static uint32_t power_above(uint32_t n) {
   uint32_t power = 4;
   while (power < n) power *= 2;
@@ -40,7 +43,7 @@ static size_t lay_out(agg *a, uint8_t *memory, const agg_options *o) {
   uint32_t slots = power_above(o->entries * 2), name_slots = power_above((o->names + 2) * 2);
   agg parts = {0};
   parts.slots = piece(memory, &at, slots, sizeof(agg_slot));
-  parts.heap = piece(memory, &at, o->entries, sizeof(agg_heap_node));
+  parts.heap = piece(memory, &at, o->entries + HEAP_LEAD, sizeof(agg_heap_node));
   parts.entries = piece(memory, &at, o->entries, sizeof(agg_full_entry));
   parts.samples = piece(memory, &at, (size_t)o->entries * o->samples, sizeof(agg_sample));
   parts.names = piece(memory, &at, o->names + 2, sizeof(agg_name_record));
@@ -49,10 +52,12 @@ static size_t lay_out(agg *a, uint8_t *memory, const agg_options *o) {
   parts.span_order = piece(memory, &at, o->spans, sizeof(uint16_t));
   parts.span_free = piece(memory, &at, o->spans, sizeof(uint16_t));
   parts.spans = piece(memory, &at, o->spans, sizeof(agg_span));
-  parts.blocks = piece(memory, &at, block_count(o), sizeof(agg_block));
+  parts.block_next = piece(memory, &at, block_count(o), sizeof(uint32_t));
+  parts.blocks = piece(memory, &at, block_count(o), AGG_TEXT_BLOCK);
   parts.histograms = piece(memory, &at, (size_t)o->entries * HIST_BUCKETS, sizeof(uint64_t));
   if (a != NULL) {
     *a = parts;
+    a->heap += HEAP_LEAD;
     a->options = *o;
     a->slot_mask = slots - 1;
     a->name_mask = name_slots - 1;
@@ -87,7 +92,7 @@ void agg_reset(agg *a) {
   a->call_weight = 1;
   a->weighed_us = a->weighed_calls = 0;
   uint32_t blocks = block_count(&a->options);
-  for (uint32_t i = 0; i < blocks; i++) a->blocks[i].next = i + 1 < blocks ? i + 1 : AGG_NONE;
+  for (uint32_t i = 0; i < blocks; i++) a->block_next[i] = i + 1 < blocks ? i + 1 : AGG_NONE;
   a->free_block = blocks > 0 ? 0 : AGG_NONE;
   a->state_count = 0;
   agg_line_reset(a);
@@ -199,8 +204,8 @@ const char *agg_name_text(const agg *a, uint32_t name, size_t *n) {
 
 static void free_text(agg *a, agg_full_entry *e) {
   while (e->text != AGG_NONE) {
-    uint32_t next = a->blocks[e->text].next;
-    a->blocks[e->text].next = a->free_block;
+    uint32_t next = a->block_next[e->text];
+    a->block_next[e->text] = a->free_block;
     a->free_block = e->text;
     e->text = next;
   }
@@ -218,11 +223,11 @@ void agg_describe(agg *a, uint32_t entry, uint64_t fingerprint, const void *text
   while (stored < keep && a->free_block != AGG_NONE) {
     uint32_t block = a->free_block;
     size_t some = keep - stored < AGG_TEXT_BLOCK ? keep - stored : AGG_TEXT_BLOCK;
-    a->free_block = a->blocks[block].next;
-    memcpy(a->blocks[block].bytes, p + stored, some);
-    a->blocks[block].next = AGG_NONE;
+    a->free_block = a->block_next[block];
+    memcpy(a->blocks + (size_t)block * AGG_TEXT_BLOCK, p + stored, some);
+    a->block_next[block] = AGG_NONE;
     *link = block;
-    link = &a->blocks[block].next;
+    link = &a->block_next[block];
     stored += some;
   }
   if (stored < n) a->counts.texts_cut++;
@@ -234,9 +239,9 @@ void agg_describe(agg *a, uint32_t entry, uint64_t fingerprint, const void *text
 size_t agg_text(const agg *a, uint32_t entry, void *text, size_t max) {
   const agg_full_entry *e = &a->entries[entry];
   size_t n = e->text_bytes < max ? e->text_bytes : max, at = 0;
-  for (uint32_t block = e->text; at < n; block = a->blocks[block].next) {
+  for (uint32_t block = e->text; at < n; block = a->block_next[block]) {
     size_t some = n - at < AGG_TEXT_BLOCK ? n - at : AGG_TEXT_BLOCK;
-    memcpy((uint8_t *)text + at, a->blocks[block].bytes, some);
+    memcpy((uint8_t *)text + at, a->blocks + (size_t)block * AGG_TEXT_BLOCK, some);
     at += some;
   }
   return n;
@@ -362,9 +367,17 @@ static void free_slot(agg *a, uint32_t hash, uint32_t entry) {
 static void sink_node(agg *a, uint32_t at) {
   agg_heap_node node = a->heap[at];
   for (;;) {
-    uint32_t child = 2 * at + 1;
-    if (child >= a->count) break;
-    if (child + 1 < a->count && a->heap[child + 1].weight < a->heap[child].weight) child++;
+    uint32_t first = 4 * at + 1, child = first;
+    if (first + 4 <= a->count) {
+      /* Written so that nothing has to be guessed: which child is least is chance. */
+      const agg_heap_node *c = &a->heap[first];
+      uint32_t left = c[1].weight < c[0].weight, right = 2 + (c[3].weight < c[2].weight);
+      child += c[right].weight < c[left].weight ? right : left;
+    } else {
+      if (first >= a->count) break;
+      for (uint32_t i = first + 1; i < a->count; i++)
+        if (a->heap[i].weight < a->heap[child].weight) child = i;
+    }
     if (a->heap[child].weight >= node.weight) break;
     a->heap[at] = a->heap[child];
     at = child;
@@ -374,9 +387,9 @@ static void sink_node(agg *a, uint32_t at) {
 
 static void lift_node(agg *a, uint32_t at) {
   agg_heap_node node = a->heap[at];
-  while (at > 0 && a->heap[(at - 1) / 2].weight > node.weight) {
-    a->heap[at] = a->heap[(at - 1) / 2];
-    at = (at - 1) / 2;
+  while (at > 0 && a->heap[(at - 1) / 4].weight > node.weight) {
+    a->heap[at] = a->heap[(at - 1) / 4];
+    at = (at - 1) / 4;
   }
   a->heap[at] = node;
 }
@@ -434,10 +447,15 @@ uint32_t agg_make(agg *a, uint64_t key, uint32_t flags, uint32_t database, uint3
   uint32_t node = dropped ? 0 : a->count - 1;
   a->heap[node].entry = entry;
   a->heap[node].weight = weight;
-  if (dropped)
+  if (dropped) {
     sink_node(a, 0);
-  else
+    /* Most likely the next to go. */
+    const char *next = (const char *)&a->entries[a->heap[0].entry];
+    for (size_t i = 0; i < sizeof(agg_full_entry); i += 64) __builtin_prefetch(next + i, 1);
+    __builtin_prefetch(&a->samples[(size_t)a->heap[0].entry * a->options.samples]);
+  } else {
     lift_node(a, node);
+  }
   return entry;
 }
 
@@ -512,14 +530,16 @@ uint32_t agg_add(agg *a, const agg_row *row, int *fresh) {
   uint32_t hash = agg_hash(row->key, row->flags, row->database, row->username);
   uint32_t entry = agg_find_hashed(a, hash, row->key, row->flags, row->database, row->username);
   *fresh = entry == AGG_NONE;
+  const int timed = (row->flags & AGG_ROW_TIMED) != 0;
+  const uint64_t weight = weigh(a, timed ? (uint64_t)row->exec_us : 0);
   if (*fresh) {
     if (a->count == a->options.entries) agg_drop_least(a);
-    entry = agg_make(a, row->key, row->flags, row->database, row->username, hash, a->missed_weight);
+    entry = agg_make(a, row->key, row->flags, row->database, row->username, hash, agg_plus(a->missed_weight, weight));
+  } else {
+    a->entries[entry].entry.weight = agg_plus(a->entries[entry].entry.weight, weight);
   }
   agg_full_entry *e = &a->entries[entry];
-  const int timed = (row->flags & AGG_ROW_TIMED) != 0;
   agg_values_add(&e->entry.values, row);
-  e->entry.weight = agg_plus(e->entry.weight, weigh(a, timed ? (uint64_t)row->exec_us : 0));
   if (e->entry.tag == AGG_NAME_NONE) e->entry.tag = row->tag;
   if (timed) {
     agg_sample *samples = a->samples + (size_t)entry * a->options.samples;

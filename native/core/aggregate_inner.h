@@ -11,7 +11,7 @@
 
 #define AGG_NONE UINT32_MAX
 #define AGG_FEW 8u /* buckets that an entry has before it gets a whole histogram */
-#define AGG_TEXT_BLOCK 124u
+#define AGG_TEXT_BLOCK 128u
 
 /* The slowest calls of an entry. */
 typedef struct agg_slowest {
@@ -52,11 +52,6 @@ typedef struct agg_name_record {
   char text[AGG_NAME_BYTES];
 } agg_name_record;
 
-typedef struct agg_block {
-  uint32_t next;
-  uint8_t bytes[AGG_TEXT_BLOCK];
-} agg_block;
-
 struct agg {
   agg_options options;
   agg_counts counts;
@@ -67,7 +62,7 @@ struct agg {
   uint32_t count;
   agg_slot *slots; /* open addressing, a power of two, at most half full */
   uint32_t slot_mask;
-  agg_heap_node *heap; /* of all entries, the least weight first */
+  agg_heap_node *heap; /* of all entries, the least weight first; four children each, in one line of the cache */
   agg_other others[2]; /* nested ones in the second */
 
   uint64_t missed_weight, missed_calls, missed_us; /* bounds for what is not there */
@@ -79,7 +74,8 @@ struct agg {
   uint32_t *name_slots; /* numbers of names, 0: free */
   uint32_t name_mask;
 
-  agg_block *blocks;
+  uint8_t *blocks;       /* of AGG_TEXT_BLOCK bytes */
+  uint32_t *block_next;  /* apart, so that to free a text is not to touch it */
   uint32_t free_block;
 
   agg_state *states; /* one more than options.states: the others */
@@ -110,7 +106,7 @@ uint32_t agg_make(agg *a, uint64_t key, uint32_t flags, uint32_t database, uint3
                   uint64_t weight);
 /* The entry of least weight. */
 uint32_t agg_least(agg *a);
-/* Gives the least entry to "others" and frees its place, which the next agg_make takes. */
+/* Gives the least entry to "others" and frees its place, which agg_make must take next. */
 void agg_drop_least(agg *a);
 uint32_t agg_hash(uint64_t key, uint32_t flags, uint32_t database, uint32_t username);
 uint32_t agg_find_hashed(const agg *a, uint32_t hash, uint64_t key, uint32_t flags, uint32_t database, uint32_t username);

@@ -497,9 +497,14 @@ void fpr_normalise(fpr_work *work, const void *sql, size_t n, int cut, fpr_resul
 
 /* ---- texts seen before ---- */
 
+/* Of so many texts at least an eighth must have been seen before, or the next ones are not looked for. */
+#define CACHE_TRIAL 4096u
+#define CACHE_REST 32768u
+
 struct fpr_cache {
   uint64_t sets; /* a power of two */
-  uint64_t unused[7];
+  uint64_t asked, found, rest;
+  uint64_t unused[4];
   struct {
     uint64_t text, fingerprint;
   } ways[][4]; /* of each set the latest first; fingerprint 0: empty */
@@ -521,11 +526,23 @@ fpr_cache *fpr_cache_open(void *memory, uint32_t texts) {
 }
 
 uint64_t fpr_cached(fpr_cache *cache, fpr_work *work, const void *sql, size_t n, int cut, int *known) {
+  if (UNLIKELY(cache->rest > 0)) {
+    fpr_result result;
+    cache->rest--;
+    if (known != NULL) *known = 0;
+    fpr_normalise(work, sql, n, cut, &result);
+    return result.fingerprint;
+  }
   const uint64_t text = h64(sql, n, cut ? H64_K3 : H64_K0);
   __typeof__(&cache->ways[0][0]) way = cache->ways[text & (cache->sets - 1)];
   uint32_t i = 0;
   while (i < 4 && (way[i].text != text || way[i].fingerprint == 0)) i++;
   if (known != NULL) *known = i < 4;
+  cache->found += i < 4;
+  if (++cache->asked == CACHE_TRIAL) {
+    if (cache->found < CACHE_TRIAL / 8) cache->rest = CACHE_REST;
+    cache->asked = cache->found = 0;
+  }
   uint64_t fingerprint;
   if (i < 4) {
     fingerprint = way[i].fingerprint;

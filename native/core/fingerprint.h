@@ -6,7 +6,7 @@
  * the first FPR_TEXT_BYTES of the normal form, valid UTF-8 without NUL where the text was. Owner: the caller gives a
  * fpr_work of 34 kB, which needs no preparation and holds nothing between two calls but the last text. Time is linear in
  * the text; nothing is allocated and no text is refused. The cache of texts seen before is the caller's memory too; when it
- * is full, the text of a set of four that was not used for longest goes.
+ * is full, the text of a set of four that was not used for longest goes; where texts hardly come again it rests for a while.
  */
 #ifndef FINGERPRINT_H
 #define FINGERPRINT_H

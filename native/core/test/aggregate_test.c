@@ -150,14 +150,14 @@ static void check_structure(const agg *a) {
     const agg_entry *e = agg_at(a, i);
     CHECK(agg_find(a, e->key, e->flags, e->database, e->username) == i);
     CHECK(a->heap[i].weight <= a->entries[a->heap[i].entry].entry.weight);
-    if (i > 0) CHECK(a->heap[(i - 1) / 2].weight <= a->heap[i].weight);
+    if (i > 0) CHECK(a->heap[(i - 1) / 4].weight <= a->heap[i].weight);
     CHECK(e->weight >= e->values.exec_us + e->values.calls || e->values.exec_us > HIST_LIMIT_US);
   }
   /* Every text block is in one text or free. */
   uint32_t blocks = 0;
-  for (uint32_t b = a->free_block; b != AGG_NONE; b = a->blocks[b].next) blocks++;
+  for (uint32_t b = a->free_block; b != AGG_NONE; b = a->block_next[b]) blocks++;
   for (uint32_t i = 0; i < a->count; i++)
-    for (uint32_t b = a->entries[i].text; b != AGG_NONE; b = a->blocks[b].next) blocks++;
+    for (uint32_t b = a->entries[i].text; b != AGG_NONE; b = a->block_next[b]) blocks++;
   CHECK(blocks == a->options.text_bytes / AGG_TEXT_BLOCK);
 }
 

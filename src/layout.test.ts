@@ -17,6 +17,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   native: ['src/wire'],
   'profiler-ext': [],
   'src/base': ['src/wire', 'native'],
+  // Index advice: asked for by the command line, and of agents.
+  'src/advice': ['src/base', 'native'],
   'src/catalog': ['src/wire', 'src/base'],
   'src/pki': ['src/base'],
   'src/schema': ['src/wire', 'src/base', 'src/catalog'],
@@ -37,8 +39,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   // Duties of agent 1 are the server's: they may know what agents do not.
   'agent/master': ['src/wire', 'src/base', 'native', 'src/catalog', 'src/history', 'agent'],
-  agent: ['src/wire', 'src/base', 'native', 'agent/master'],
-  'src/cli': ['src/base', 'native', 'src/catalog', 'src/pki', 'src/schema', 'agent'],
+  agent: ['src/wire', 'src/base', 'native', 'src/advice', 'agent/master'],
+  'src/cli': ['src/base', 'native', 'src/advice', 'src/catalog', 'src/pki', 'src/schema', 'agent'],
   web: ['src/wire'],
 };
 
@@ -148,7 +150,9 @@ test('agents never load what belongs to the server, the page nothing of either',
   };
   const agent = [...reached('agent/main.ts')];
   expect(agent).toContain('native/index.ts');
-  expect(agent.filter((path) => path.startsWith('src/') && !/^src\/(wire|base)\//.test(path))).toEqual([]);
+  expect(agent.filter((path) => path.startsWith('src/') && !/^src\/(wire|base|advice)\//.test(path))).toEqual(
+    [],
+  );
   const page = [...reached('web/main.tsx')];
   expect(page.filter((path) => !/^(web|src\/wire)\//.test(path))).toEqual([]);
 });

@@ -44,7 +44,7 @@ export interface TraceFilter {
 
 export interface TraceScanOptions {
   readonly filter?: TraceFilter;
-  /** Statements remembered, 1 to 65,536; default 16,384. */
+  /** Statements remembered, 1 to 65,536; default 8,192. */
   readonly entries?: number;
   /** Names of each kind remembered; default 256. */
   readonly names?: number;

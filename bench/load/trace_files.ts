@@ -83,12 +83,42 @@ const shapes: readonly Kind[] = [
   { tag: 'COMMIT', us: 300, hit: 0, wal: 34, text: () => 'END' },
 ];
 
-function textOf(kind: Kind, texts: TraceTexts, row: number, next: () => number): string {
+const preparedTexts = shapes.map((kind) => kind.text(0, 0).replaceAll(/\b0\b/g, '$1'));
+
+function textOf(texts: TraceTexts, row: number, chance: number): string {
+  const shape = row % shapes.length;
+  if (texts === 'prepared') return preparedTexts[shape] as string;
   if (texts === 'distinct')
     return `SELECT count(*) FROM archive.part_${row} p WHERE p.state = 'done' AND p.kind = 7`;
-  if (texts === 'literals') return `${kind.text(row, next() % 1000)} /* ${row} */`;
-  return kind.text(0, 0).replaceAll(/\b0\b/g, '$1');
+  return `${(shapes[shape] as Kind).text(row, chance % 1000)} /* ${row} */`;
 }
+
+/** What happened in row number `row`; the same for trace files and csvlog. */
+interface Event {
+  readonly kind: Kind;
+  readonly us: number;
+  readonly failed: boolean;
+  readonly chance: number;
+  readonly text: string;
+}
+
+function eventOf(texts: TraceTexts, row: number, chance: number): Event {
+  const kind = shapes[row % shapes.length] as Kind;
+  return {
+    kind,
+    // A tail of slow calls: one in 64 takes up to 64 times as long.
+    us: (kind.us + (chance % 37)) * (chance % 64 === 0 ? 1 + ((chance >>> 8) % 64) : 1),
+    failed: chance % 1021 === 0,
+    chance,
+    text: textOf(texts, row, chance),
+  };
+}
+
+/** The whole takes ten minutes whatever the number of rows. */
+const endOf = (row: number, rows: number): number => firstUs + Math.floor((row / rows) * 600_000_000);
+
+const message = 'could not serialize access due to concurrent update';
+const ids = shapes.map((_, shape) => String(-1234567890123450000n - BigInt(shape)));
 
 /** A CSV row of a statement; what its slot has in common stands in `session`. */
 function rowText(
@@ -96,30 +126,25 @@ function rowText(
   line: number,
   endUs: number,
   session: string,
-  texts: TraceTexts,
   row: number,
-  next: () => number,
+  id: string,
+  event: Event,
 ): string {
-  const kind = shapes[row % shapes.length] as Kind;
-  const chance = next();
-  // A tail of slow calls: one in 64 takes up to 64 times as long.
-  const us = (kind.us + (chance % 37)) * (chance % 64 === 0 ? 1 + ((chance >>> 8) % 64) : 1);
-  const failed = chance % 1021 === 0;
-  const id = texts === 'prepared' ? String(-1234567890123450000n - BigInt(row % shapes.length)) : '';
-  const sqlText = textOf(kind, texts, row, next);
-  const text = sqlText.includes(',') ? `"${sqlText}"` : sqlText;
-  const error = failed ? '40001,could not serialize access due to concurrent update' : ',';
+  const { kind, us, failed, chance, text } = event;
+  const wal = kind.wal > 0;
   return (
-    `1,${line},${endUs},${us},${us + 12},${line},0,0,${slot}/${line},${kind.wal > 0 ? 700 + (row >>> 3) : ''},${session}` +
+    `1,${line},${endUs},${us},${us + 12},${line},0,0,${slot}/${line},${wal ? 700 + (row >>> 3) : ''},${session}` +
     `${id},${kind.tag},${chance % 3 === 0 ? 18 : ''},1,${kind.hit},${chance % 97 === 0 ? 1 : 0},0,0,0,0,0,0,0,0,,,,,,,` +
-    `${kind.wal > 0 ? 1 : 0},0,${kind.wal},,0,0,${error},,,,,,,0,${text},,\n`
+    `${wal ? '1,0' : '0,0'},${kind.wal},,0,0,${failed ? `40001,${message}` : ','},,,,,,,0,` +
+    `${text.includes(',') ? `"${text}"` : text},,\n`
   );
 }
 
 /** @returns bytes and files made */
 export function makeTraceFiles(folder: string, options: TraceFilesOptions): { bytes: number; files: number } {
+  const { rows: all, texts } = options;
   const slots = options.slots ?? 8;
-  const perSlot = Math.ceil(options.rows / slots);
+  const perSlot = Math.ceil(all / slots);
   const header = `${csvColumns.map(({ name }) => name).join(',')}\n`;
   let bytes = 0;
   let made = 0;
@@ -131,19 +156,51 @@ export function makeTraceFiles(folder: string, options: TraceFilesOptions): { by
       `${5000 + slot},${firstUs - 60_000_000},${slot},shop,${slot % 3 === 0 ? 'reporting' : 'app_user'},` +
       `${slot % 2 === 0 ? 'checkout' : 'pgbench'},[local],UTF8,`;
     bytes += writeSync(file, header);
-    const rows = Math.min(perSlot, options.rows - slot * perSlot);
+    const rows = Math.min(perSlot, all - slot * perSlot);
     for (let from = 0; from < rows; from += rowsPerWrite) {
+      const to = Math.min(rows, from + rowsPerWrite);
       let piece = '';
-      for (let i = from; i < Math.min(rows, from + rowsPerWrite); i++) {
-        // Slots take turns; the whole takes ten minutes whatever the number of rows.
-        const endUs = firstUs + Math.floor(((i * slots + slot) / options.rows) * 600_000_000);
-        piece += rowText(slot, i + 1, endUs, session, options.texts, i * slots + slot, next);
+      for (let i = from; i < to; i++) {
+        // Slots take turns.
+        const row = i * slots + slot;
+        const id = texts === 'prepared' ? (ids[row % shapes.length] as string) : '';
+        piece += rowText(slot, i + 1, endOf(row, all), session, row, id, eventOf(texts, row, next()));
       }
-      bytes += writeSync(file, piece);
-      made += Math.min(rows, from + rowsPerWrite) - from;
+      bytes += writeSync(file, Buffer.from(piece, 'latin1'));
+      made += to - from;
       options.progress?.(made);
     }
     closeSync(file);
   }
   return { bytes, files: slots };
+}
+
+/**
+ * The same workload as PostgreSQL 15 writes it into a csvlog with log_min_duration_statement = 0: what other tools read.
+ * @returns its bytes
+ */
+export function makeCsvlog(path: string, options: TraceFilesOptions): number {
+  const { rows: all, texts } = options;
+  const slots = options.slots ?? 8;
+  const next = Array.from({ length: slots }, (_, slot) => numbers(slot + 1));
+  const file = openSync(path, 'wx', 0o600);
+  let bytes = 0;
+  for (let from = 0; from < all; from += rowsPerWrite) {
+    let piece = '';
+    for (let row = from; row < Math.min(all, from + rowsPerWrite); row++) {
+      const slot = row % slots;
+      const { kind, us, failed, text } = eventOf(texts, row, (next[slot] as () => number)());
+      const at = new Date(endOf(row, all) / 1000).toISOString();
+      const time = `${at.slice(0, 10)} ${at.slice(11, 23)} UTC`;
+      const user = slot % 3 === 0 ? 'reporting' : 'app_user';
+      const head = `${time},"${user}","shop",${5000 + slot},"[local]",6560a2b4.${(5000 + slot).toString(16)},${row + 1},"${kind.tag}",${time},${slot}/${row},0`;
+      const tail = `"${slot % 2 === 0 ? 'checkout' : 'pgbench'}","client backend",,0`;
+      if (failed) piece += `${head},ERROR,40001,"${message}",,,,,,"${text}",,,${tail}\n`;
+      else
+        piece += `${head},LOG,00000,"duration: ${(us / 1000).toFixed(3)} ms  statement: ${text}",,,,,,,,,${tail}\n`;
+    }
+    bytes += writeSync(file, Buffer.from(piece, 'latin1'));
+  }
+  closeSync(file);
+  return bytes;
 }

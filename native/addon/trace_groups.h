@@ -17,6 +17,7 @@ namespace pem {
 struct TraceGroup {
   std::string name;
   bool known = false;  // false: the rows had no such name (NULL)
+  uint32_t number = UINT32_MAX;  // the user's own, UINT32_MAX at first
   uint64_t calls = 0, nested = 0, errors = 0, rows = 0, exec_us = 0, max_us = 0, blocks_read = 0, wal_bytes = 0;
   std::unique_ptr<uint64_t[]> counts;  // a histogram
 };
@@ -26,10 +27,13 @@ class TraceGroups {
   explicit TraceGroups(uint32_t most);
   // The group of a name; good until the next call.
   TraceGroup *of(const CsvText &name, bool known) {
-    if (last_ != nullptr && last_->known == known && last_->name.size() == name.size &&
-        std::char_traits<char>::compare(last_->name.data(), reinterpret_cast<const char *>(name.data), name.size) == 0)
-      return last_;
-    return last_ = find(name, known);
+    // Neighbours often have one of a few names: they are looked for by length and ends first.
+    TraceGroup *&quick = quick_[name.size == 0 ? 0 : (name.size * 7u + name.data[0] * 3u + name.data[name.size - 1]) % kQuick];
+    if (quick != nullptr && quick->known == known && quick->name.size() == name.size &&
+        std::char_traits<char>::compare(quick->name.data(), reinterpret_cast<const char *>(name.data), name.size) == 0)
+      return quick;
+    TraceGroup *found = find(name, known);
+    return quick = found;
   }
   // The groups, most time first.
   std::vector<const TraceGroup *> sorted() const;
@@ -46,7 +50,8 @@ class TraceGroups {
   std::vector<TraceGroup> groups_;
   std::vector<uint32_t> slots_;  // place in groups_ and 1; 0: free
   TraceGroup others_;
-  TraceGroup *last_ = nullptr;
+  static constexpr uint32_t kQuick = 32;
+  TraceGroup *quick_[kQuick] = {};
   uint64_t dropped_ = 0;
 };
 

@@ -182,13 +182,10 @@ void TraceScan::read_pieces(const TraceSource &source, int fd, TraceAdded *added
   totals_.cut_values += counts.cut_values;
 }
 
-uint32_t TraceScan::name_of(const CsvText &text, uint32_t which) {
-  Name &last = last_names_[which];
-  if (last.text.size() != text.size || std::memcmp(last.text.data(), text.data, text.size) != 0) {
-    last.text.assign(reinterpret_cast<const char *>(text.data), text.size);
-    last.number = agg_name(aggregate_, text.data, text.size);
-  }
-  return last.number;
+// The aggregate's number of a group's name.
+uint32_t TraceScan::number_of(TraceGroup *group) {
+  if (group->number == UINT32_MAX) group->number = agg_name(aggregate_, group->name.data(), group->name.size());
+  return group->number;
 }
 
 void TraceScan::count_lines(const CsvWindow &w) {
@@ -302,9 +299,14 @@ void TraceScan::use_row(const CsvWindow &w, uint32_t row, const TraceSource &sou
     made->message = reinterpret_cast<const char *>(columns[CSV_COL_error].texts[row].data);
     made->message_bytes = columns[CSV_COL_error].texts[row].size;
   }
-  made->database = name_of(columns[CSV_COL_database].texts[row], 0);
-  made->username = name_of(columns[CSV_COL_username].texts[row], 1);
-  made->tag = name_of(columns[CSV_COL_tag].texts[row], 2);
+  TraceGroup *groups[kTraceDimensions];
+  for (int i = 0; i < kTraceDimensions; i++) {
+    const CsvWindowColumn &column = columns[kDimensionColumns[i]];
+    groups[i] = groups_[i].of(column.texts[row], !column.is_null(row));
+  }
+  made->database = number_of(groups[kByDatabase]);
+  made->username = number_of(groups[kByUser]);
+  made->tag = number_of(groups[kByTag]);
   made->key = key_of(w, row, made);
   int fresh = 0;
   const uint32_t entry = agg_add(aggregate_, made, &fresh);
@@ -313,11 +315,8 @@ void TraceScan::use_row(const CsvWindow &w, uint32_t row, const TraceSource &sou
   const auto sum = [made](uint32_t which) { return static_cast<uint64_t>(std::max<int64_t>(made->sums[which], 0)); };
   const uint64_t exec_us = static_cast<uint64_t>(std::max<int64_t>(made->exec_us, 0));
   const uint64_t read = sum(AGG_SUM_shared_read) + sum(AGG_SUM_local_read) + sum(AGG_SUM_temp_read);
-  for (int i = 0; i < kTraceDimensions; i++) {
-    const CsvWindowColumn &column = columns[kDimensionColumns[i]];
-    AddToGroup(groups_[i].of(column.texts[row], !column.is_null(row)), nested, failed, timed, exec_us, sum(AGG_SUM_rows), read,
-               sum(AGG_SUM_wal_bytes));
-  }
+  for (TraceGroup *group : groups)
+    AddToGroup(group, nested, failed, timed, exec_us, sum(AGG_SUM_rows), read, sum(AGG_SUM_wal_bytes));
   if (timed && !nested) keep_slowest(*made);
   if (failed && (flags & CSV_FLAG_PROPAGATED) == 0) keep_error(*made);
   if (made->end_us != AGG_NO_TIME) {

@@ -29,7 +29,7 @@ enum TraceDimension { kByDatabase, kByUser, kByApplication, kByClient, kByTag, k
 
 struct TraceScanOptions {
   TraceFilter filter;
-  uint32_t entries = 16384;  // statements
+  uint32_t entries = 8192;   // statements
   uint32_t names = 256;      // of each dimension
   uint32_t samples = 3;      // slowest calls of each statement
   uint32_t slowest = 20;     // of all
@@ -102,7 +102,7 @@ class TraceScan {
   void use_row(const CsvWindow &window, uint32_t row, const TraceSource &source, agg_row *made);
   void count_lines(const CsvWindow &window);
   uint64_t key_of(const CsvWindow &window, uint32_t row, agg_row *made);
-  uint32_t name_of(const CsvText &text, uint32_t which);
+  uint32_t number_of(TraceGroup *group);
   uint64_t normalise(const CsvWindow &window, uint32_t row);
   void describe(uint32_t entry, const CsvWindow &window, uint32_t row);
   void keep_slowest(const agg_row &row);
@@ -121,11 +121,6 @@ class TraceScan {
   uint32_t looked_up_ = 0, cache_hits_ = 0;
   std::vector<uint8_t> buffer_;
   std::vector<TraceGroups> groups_;
-  struct Name {
-    std::string text;
-    uint32_t number = 0;
-  };
-  Name last_names_[3];
   uint64_t all_known_ = 0;
   std::vector<uint32_t> with_nulls_;
   std::map<uint64_t, Lines> lines_;

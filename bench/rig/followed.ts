@@ -55,7 +55,6 @@ export type Row = Readonly<Record<string, unknown>>;
 
 export class Followed {
   readonly outbox = new KeptOutbox();
-  readonly lines: string[] = [];
   readonly stats: AgentStats = newAgentStats('0.1.0', this.outbox.boot);
   readonly folder = mkdtempSync(join(tmpdir(), 'pem-followed-'));
   readonly target: ServerTarget;
@@ -72,7 +71,7 @@ export class Followed {
 
   /** The agent starts. */
   start(): void {
-    const { log, lines } = silentLog();
+    const { log } = silentLog();
     this.profiler = new Profiler({
       outbox: this.outbox,
       clock: systemClock,
@@ -81,7 +80,6 @@ export class Followed {
       stateDirectory: this.folder,
       limits: this.limits,
     });
-    this.lines.push = (...added) => lines.push(...added);
     this.link = new ServerLink({
       connect,
       clock: systemClock,

@@ -1965,6 +1965,13 @@ CREATE TABLE pemdata.agent_self (
     skipped bigint,
     slowdowns bigint,
     server_connects bigint,
+    traces_running bigint,
+    trace_rows bigint,
+    trace_bytes bigint,
+    trace_events bigint,
+    trace_events_dropped bigint,
+    trace_rows_skipped bigint,
+    trace_lag_bytes bigint,
     _arrival bigint NOT NULL,
     _seq bigint NOT NULL,
     _gone boolean DEFAULT false NOT NULL
@@ -2388,7 +2395,14 @@ CREATE TABLE pemhistory.agent_self (
     probe_errors bigint,
     skipped bigint,
     slowdowns bigint,
-    server_connects bigint
+    server_connects bigint,
+    traces_running bigint,
+    trace_rows bigint,
+    trace_bytes bigint,
+    trace_events bigint,
+    trace_events_dropped bigint,
+    trace_rows_skipped bigint,
+    trace_lag_bytes bigint
 )
 PARTITION BY RANGE (recorded_at);
 

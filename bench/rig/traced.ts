@@ -183,6 +183,7 @@ function makeCalls(options: TraceOptions): Call[] {
   const random = generator(options.seed ?? 1);
   const total = tracedStatements.reduce((sum, it) => sum + it.weight, 0);
   const calls: Call[] = [];
+  const ends = new Array<number>(12).fill(0);
   for (let n = 0; n < options.calls; n += 1) {
     const at = options.startUs + (options.seconds * 1e6 * (n + random())) / options.calls;
     let left = random() * total;
@@ -200,11 +201,17 @@ function makeCalls(options: TraceOptions): Call[] {
       1,
       Math.round(it.medianUs * Math.exp(it.spread * normal) * slow * (options.slower ?? 1)),
     );
+    // A session does one thing after the other: one that is free is chosen, else the next to be.
+    let session = Math.floor(random() * 12);
+    for (let tries = 0; tries < 12 && (ends[session] ?? 0) > at - execUs; tries += 1)
+      session = (session + 1) % 12;
+    const endUs = Math.round(Math.max(at, (ends[session] ?? 0) + execUs));
+    ends[session] = endUs;
     calls.push({
-      endUs: Math.round(at),
+      endUs,
       execUs,
       statement,
-      session: Math.floor(random() * 12),
+      session,
       failed: random() < it.errorShare * (slow > 1 ? 4 : 1),
     });
   }

@@ -28,6 +28,8 @@ export interface ChartProps {
   readonly toS: number;
   /** Least top of the scale, for example 100 for percentages. */
   readonly least?: number;
+  /** Equal ratios are equally high: for values that span powers of ten. */
+  readonly log?: boolean;
   readonly height?: number;
   /** Takes the range that was dragged over; default: the page's address does. Undefined: all of it again. */
   readonly onRange?: (range: { fromMs: number; toMs: number } | undefined) => void;
@@ -72,6 +74,13 @@ function lonely(plot: uPlot, seriesIndex: number): number[] | null {
   return alone.length === 0 ? null : alone;
 }
 
+/** Whole powers of ten around what is there. */
+function logRange(min: number | null, max: number | null): [number, number] {
+  const low = 10 ** Math.floor(Math.log10(Math.max(min ?? 1, 1e-9)));
+  const high = 10 ** Math.ceil(Math.log10(Math.max(max ?? 10, 1e-9)));
+  return [low, high > low ? high : low * 10];
+}
+
 function options(props: ChartProps, width: number, height: number): uPlot.Options {
   const grid = { stroke: resolveToken('--grid'), width: 1 };
   const axis = {
@@ -94,7 +103,9 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
     scales: {
       x: { time: true, range: (_plot, min, max) => [min, max] },
       y: {
+        ...(props.log === true ? { distr: 3 as const } : {}),
         range: (_plot, min, max) => {
+          if (props.log === true) return logRange(min, max);
           const top = Math.max(max ?? 0, props.least ?? 0, 0);
           const bottom = Math.min(min ?? 0, 0);
           return top === bottom ? [0, 1] : [bottom, top + (top - bottom) * (props.least === top ? 0 : 0.08)];
@@ -116,7 +127,9 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
         size: 66,
         space: 28,
         ...(/^bytes/.test(props.unit) ? { incrs: binarySteps } : {}),
-        values: (_plot, splits) => splits.map((value) => formatAxis(value, props.unit)),
+        // A logarithmic scale leaves out most of its lines' names: null.
+        values: (_plot, splits) =>
+          splits.map((value: number | null) => (value === null ? '' : formatAxis(value, props.unit))),
       },
     ],
     series: [
@@ -161,7 +174,7 @@ export function Chart(props: ChartProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const height = props.height ?? 150;
-  const shape = JSON.stringify([props.series, props.unit, props.least, theme.value, height]);
+  const shape = JSON.stringify([props.series, props.unit, props.least, props.log, theme.value, height]);
 
   // Rebuilt only when the chart's shape changes; data, size and window are set below.
   useEffect(() => {

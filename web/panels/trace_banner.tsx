@@ -81,7 +81,7 @@ export function CostBanner({ trace, run }: { trace: Trace; run: Run | undefined 
     run.badRows > 0 ? `${formatValue(run.badRows, 'rows')} could not be read.` : undefined,
     run.repeatedRows > 0 ? `${formatValue(run.repeatedRows, 'rows')} may be counted twice.` : undefined,
     trace.agentStatus !== null && trace.agentStatus !== 'up' && running
-      ? `The agent is ${trace.agentStatus}: figures are of ${formatAgo(run.reportedAtUs, Date.now())}.`
+      ? `The agent’s state is ${trace.agentStatus}: figures are of ${formatAgo(run.reportedAtUs, Date.now())}.`
       : undefined,
     trace.error ?? undefined,
   ].filter((text) => text !== undefined);

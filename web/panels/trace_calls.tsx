@@ -27,6 +27,8 @@ import { LoadBar } from './trace_loadbar.js';
 type Sortable = NumberColumn | SmallColumn | NameColumn;
 
 const usual = ['end_time', 'exec_us', 'tag', 'query', 'rows', 'database', 'username', 'pid', 'sqlstate'];
+/** What a phone has room for. */
+const few = ['end_time', 'exec_us', 'query'];
 const sortable: readonly string[] = [
   'end_time',
   'exec_us',
@@ -142,7 +144,11 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
     column: 'end_time',
     descending: false,
   });
-  const [chosen, choose] = useChoice('pem.trace.calls', usual);
+  const narrow = matchMedia('(max-width: 700px)').matches;
+  const [chosen, choose] = useChoice(
+    narrow ? 'pem.trace.calls.narrow' : 'pem.trace.calls',
+    narrow ? few : usual,
+  );
   const [shown, setShown] = useState<readonly number[]>([]);
   const [open, setOpen] = useState<number | undefined>(undefined);
 
@@ -215,7 +221,7 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         id,
         title: titleOf(id),
         hint: column?.title,
-        width: widths[id] ?? '84px',
+        width: narrow && id === 'query' ? 'minmax(140px, 1fr)' : (widths[id] ?? '84px'),
         numeric: column?.kind === 'gauge' || id === 'pid' || id === 'level',
         sortable: sortable.includes(id),
         cell: (row) => cell(id, column?.unit ?? '', row),

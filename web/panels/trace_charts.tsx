@@ -9,6 +9,7 @@ interface Plot {
   readonly title: string;
   readonly unit: string;
   readonly note?: string;
+  readonly log?: boolean;
   /** Title, measure, whether it is divided by the step's length. */
   readonly series: readonly (readonly [
     title: string,
@@ -30,6 +31,8 @@ export const tracePlots: readonly Plot[] = [
   {
     title: 'Latency',
     unit: 'us',
+    log: true,
+    note: 'logarithmic',
     series: [
       ['p50', 'p50_us', false, 1],
       ['p95', 'p95_us', false, 0],
@@ -61,11 +64,12 @@ export function TraceChart({ plot, series }: { plot: Plot; series: SeriesAnswer 
     const values = new Array<number | null>(count).fill(null);
     for (const step of series.steps) {
       const value = reader.read(step, measure);
-      values[Math.round((step.atUs - fromUs) / stepUs)] = Number.isNaN(value)
-        ? null
-        : perSecond
-          ? value / (series.stepMs / 1000)
-          : value;
+      values[Math.round((step.atUs - fromUs) / stepUs)] =
+        Number.isNaN(value) || (plot.log === true && value <= 0)
+          ? null
+          : perSecond
+            ? value / (series.stepMs / 1000)
+            : value;
     }
     return values;
   });
@@ -81,6 +85,7 @@ export function TraceChart({ plot, series }: { plot: Plot; series: SeriesAnswer 
         data={[times, ...data]}
         fromS={fromUs / 1e6}
         toS={(last.atUs + stepUs) / 1e6}
+        {...(plot.log === true ? { log: true } : {})}
         onRange={(range) =>
           brush(range === undefined ? undefined : { fromUs: range.fromMs * 1000, toUs: range.toMs * 1000 })
         }

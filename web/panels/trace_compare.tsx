@@ -124,6 +124,7 @@ export function Compare({ trace, run }: { trace: Trace; run: Run }) {
           );
         },
         numeric: true,
+        minor: true,
       },
       changed('Mean', 'mean_us', 'us', false),
       changed('p95', 'p95_us', 'us', true),
@@ -142,7 +143,7 @@ export function Compare({ trace, run }: { trace: Trace; run: Run }) {
         numeric: true,
         minor: true,
       },
-      changed('Blocks a call', 'blocks_call', 'blocks', true),
+      changed('Blocks a call', 'blocks_call', '', true),
       {
         title: 'Failed',
         value: (row) => pair(row, 'error_share')[1],

@@ -56,7 +56,7 @@ export function Distribution({ histogram }: { histogram: Sparse }) {
           <line key={share} x1={x(us)} x2={x(us)} y1={0} y2={height} />
         ))}
         {Array.from({ length: Math.ceil(count / 8) + 1 }, (_, at) => first + at * 8)
-          .filter((bar) => bar <= last + 1)
+          .filter((bar) => (bar - first) * 14 <= width - 48)
           .map((bar) => (
             <text key={bar} x={(bar - first) * 14} y={height + 14}>
               {edge(bar)}

@@ -93,7 +93,7 @@ export function LiveTail({ trace, run }: { trace: Trace; run: Run }) {
         </p>
       ) : (
         <div class="table">
-          <table aria-label="Live tail">
+          <table class="rows" aria-label="Live tail">
             <thead>
               <tr>
                 <th scope="col">Ended</th>

@@ -181,8 +181,8 @@ export function StatementPage({ run, keyText }: { run: string; keyText: string }
             ))}
         </dl>
       </Panel>
-      <div class="grid">
-        <Panel title="Latency distribution">
+      <div class="grid figures-grid">
+        <Panel title="Latency distribution" note="time by powers of two">
           <Distribution histogram={statement.histogram} />
         </Panel>
         {over.value === undefined || over.value.steps.length === 0 ? (

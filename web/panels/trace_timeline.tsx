@@ -56,7 +56,7 @@ export function Timeline({ trace, run }: { trace: Trace; run: Run }) {
           <HeatMap grid={grid} />
         )}
       </Panel>
-      <div class="grid">
+      <div class="grid narrow">
         {tracePlots.map((plot) => (
           <TraceChart key={plot.title} plot={plot} series={series} />
         ))}

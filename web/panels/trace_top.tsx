@@ -23,7 +23,9 @@ export function Share({ percent }: { percent: number }) {
   if (Number.isNaN(percent)) return <span class="muted">–</span>;
   return (
     <span class="share">
-      <span class="bar" style={{ width: `${Math.min(100, Math.max(0, percent)).toFixed(1)}%` }} />
+      <span class="part">
+        <span style={{ width: `${Math.min(100, Math.max(0, percent)).toFixed(1)}%` }} />
+      </span>
       <span>{formatValue(percent, 'percent')}</span>
     </span>
   );
@@ -84,12 +86,16 @@ export function TopStatements({ run }: { run: string | undefined }) {
       ),
       { title: 'Database', value: (row) => row.database, minor: true },
       { title: 'User', value: (row) => row.username, minor: true },
-      {
-        title: 'Level',
-        value: (row) => (row.nested ? 'nested' : 'top'),
-        cell: (row) => <span class="muted">{row.nested ? 'nested' : 'top'}</span>,
-        minor: true,
-      },
+      ...(answer.statements.some((row) => row.nested)
+        ? [
+            {
+              title: 'Level',
+              value: (row: Statement) => (row.nested ? 'nested' : 'top'),
+              cell: (row: Statement) => <span class="muted">{row.nested ? 'nested' : 'top'}</span>,
+              minor: true,
+            },
+          ]
+        : []),
     ];
   }, [answer, shown.map((measure) => measure.id).join(), order]);
   const sortBy = Math.max(0, 1 + shown.findIndex((measure) => measure.id === order));

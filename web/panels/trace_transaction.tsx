@@ -19,7 +19,6 @@ export interface TransactionTimes {
 
 const startOf = (call: Call): number => Number(call.end_time) - Number(call.exec_us ?? 0);
 
-/** @param calls in order of their end */
 export function transactionTimes(calls: readonly Call[]): TransactionTimes {
   const fromUs = Math.min(...calls.map(startOf));
   const toUs = Math.max(...calls.map((call) => Number(call.end_time)));
@@ -45,7 +44,8 @@ export function Transaction({ run }: { run: string }) {
       ? undefined
       : `/traces/${trace}/calls${spanQuery({ run }, { pid, vxid, order: 'time', limit: most })}`,
   );
-  const calls = asked.value?.calls ?? [];
+  // The server orders by end; what matters here is when each began.
+  const calls = [...(asked.value?.calls ?? [])].sort((a, b) => startOf(a) - startOf(b));
   const first = calls[0];
   if (first === undefined) {
     return (
@@ -87,7 +87,7 @@ export function Transaction({ run }: { run: string }) {
       </dl>
       {open !== undefined && <CallDetail call={open} onClose={() => setOpen(undefined)} />}
       <div class="table">
-        <table class="waterfall" aria-label="Calls of the transaction in order">
+        <table class="waterfall rows" aria-label="Calls of the transaction in order">
           <thead>
             <tr>
               <th scope="col" class="number">

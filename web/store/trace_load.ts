@@ -45,7 +45,7 @@ class Loading {
   #tell(): void {
     // Drawing millions of rows anew for each page would take longer than loading them.
     const now = performance.now();
-    if (this.state === 'loading' && now - this.#told < 400) return;
+    if (this.state === 'loading' && now - this.#told < 400 + this.rows.count / 1000) return;
     this.#told = now;
     for (const watcher of this.watchers) watcher();
   }

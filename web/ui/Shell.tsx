@@ -43,7 +43,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         </button>
         {session.value.state === 'in' && (
           <button type="button" onClick={() => void signOut()}>
-            Sign out {session.value.user}
+            Sign out <span class="minor">{session.value.user}</span>
           </button>
         )}
       </header>

@@ -2,8 +2,9 @@
  * Fingerprints against pg_stat_statements: which statements a server takes for one, and which we do. Where the two differ,
  * core/AGGREGATE.md says so, and the lists below are its proof.
  */
+import { readFileSync } from 'node:fs';
 import type pg from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import { type Cluster, startCluster } from '../bench/rig/cluster.js';
 import { normaliseSql } from './index.js';
 
@@ -190,8 +191,29 @@ async function queryId(statement: Statement): Promise<string> {
   return rows[0]!.queryid;
 }
 
+/** How core/AGGREGATE.md says that histograms are read in SQL. */
+async function bucketsInSql(histogram: string): Promise<[number, number][]> {
+  const page = readFileSync(new URL('./core/AGGREGATE.md', import.meta.url), 'utf8');
+  const sql = /```sql\n(select[^`]*)```/.exec(page)![1]!;
+  const { rows } = await client.query<{ bucket: string; sum: string }>(
+    `with statements (histogram) as (values ('${histogram}'), ('1'), ('${histogram}')) ${sql}`,
+  );
+  return rows.map(({ bucket, sum }) => [Number(bucket), Number(sum)]);
+}
+
 const textOf = (statement: Statement): string => (typeof statement === 'string' ? statement : statement[0]);
 const fingerprintOf = (statement: Statement): bigint => normaliseSql(textOf(statement)).fingerprint;
+
+test('a histogram is read in SQL as its format says', async () => {
+  const found = await bucketsInSql('1 0:2 31 1:300 20 587:4');
+  expect(found).toEqual([
+    [0, 4],
+    [31, 2],
+    [32, 600],
+    [52, 2],
+    [639, 8],
+  ]);
+});
 
 describe('fingerprints and pg_stat_statements', () => {
   it('take the same statements for one, and others for others', async () => {

@@ -65,7 +65,7 @@ TraceGroup *TraceGroups::find(const CsvText &name, bool known) {
 void TraceGroups::drop_half() {
   std::nth_element(groups_.begin(), groups_.begin() + most_ / 2, groups_.end(), weighs_more);
   for (size_t i = most_ / 2; i < groups_.size(); i++) merge(&others_, groups_[i]);
-  std::fill_n(quick_, kQuick, nullptr);
+  std::fill(std::begin(quick_), std::end(quick_), nullptr);
   dropped_ += groups_.size() - most_ / 2;
   groups_.erase(groups_.begin() + most_ / 2, groups_.end());
   std::fill(slots_.begin(), slots_.end(), 0);

@@ -28,7 +28,8 @@ class TraceGroups {
   // The group of a name; good until the next call.
   TraceGroup *of(const CsvText &name, bool known) {
     // Neighbours often have one of a few names: they are looked for by length and ends first.
-    TraceGroup *&quick = quick_[name.size == 0 ? 0 : (name.size * 7u + name.data[0] * 3u + name.data[name.size - 1]) % kQuick];
+    const uint32_t ends = name.size == 0 ? 0 : name.size | name.data[0] << 8 | name.data[name.size - 1] << 16;
+    TraceGroup *&quick = quick_[ends * 0x9e3779b1u >> (32 - kQuickBits)];
     if (quick != nullptr && quick->known == known && quick->name.size() == name.size &&
         std::char_traits<char>::compare(quick->name.data(), reinterpret_cast<const char *>(name.data), name.size) == 0)
       return quick;
@@ -50,8 +51,8 @@ class TraceGroups {
   std::vector<TraceGroup> groups_;
   std::vector<uint32_t> slots_;  // place in groups_ and 1; 0: free
   TraceGroup others_;
-  static constexpr uint32_t kQuick = 32;
-  TraceGroup *quick_[kQuick] = {};
+  static constexpr uint32_t kQuickBits = 6;
+  TraceGroup *quick_[1u << kQuickBits] = {};
   uint64_t dropped_ = 0;
 };
 

@@ -43,7 +43,7 @@ export async function adviseIndexes(
 ): Promise<DatabaseAdvice> {
   const from = performance.now();
   const door = await AdviceSession.open(session, options.trustStatements === true);
-  const all = statements.reduce((sum, { execUs }) => sum + execUs, 0);
+  const all = options.totalUs ?? statements.reduce((sum, { execUs }) => sum + execUs, 0);
   const { planned, skipped, writers } = await planAll(door, statements, options, Math.max(all, 1));
   const tables = await readTables(door, [...planned.flatMap(({ before }) => before.relations), ...writers]);
   const works = planned.map((work) => withCandidates(work, tables));

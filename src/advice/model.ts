@@ -15,6 +15,8 @@ export interface WorkStatement {
 export interface AdviceOptions {
   /** Most indexes advised for one database. */
   readonly mostIndexes: number;
+  /** Execution time of the whole trace, of which shares are told; default: the sum of the statements'. */
+  readonly totalUs?: number;
   /** Time for one database, all plans together, ms. */
   readonly timeMs: number;
   /** An index must save so large a part of the workload's time, by the planner's estimate. */
@@ -51,7 +53,7 @@ export interface StatementGain {
   readonly id: string;
   readonly costBefore: number;
   readonly costAfter: number;
-  /** Of the workload's time: what the statement takes now. */
+  /** Of the trace's time: what the statement takes now. */
   readonly share: number;
 }
 

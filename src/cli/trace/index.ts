@@ -3,6 +3,7 @@
  * process that only controls traces.
  */
 import type { Command } from 'commander';
+import { adviseCommand } from './advise.js';
 import { dropCommand } from './drop.js';
 import { exportCommand } from './export.js';
 import { listCommand } from './list.js';
@@ -22,4 +23,5 @@ export function traceCommands(pem: Command): void {
   tailCommand(trace);
   reportCommand(trace);
   exportCommand(trace);
+  adviseCommand(trace);
 }

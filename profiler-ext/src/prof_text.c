@@ -51,7 +51,8 @@ prof_text_of(const ProfFrame *frame, size_t *length)
 		text++;
 		n--;
 	}
-	while (n > 0 && is_space(text[n - 1]))
+	/* Texts whose end is not known have the semicolon that others leave out. */
+	while (n > 0 && (is_space(text[n - 1]) || text[n - 1] == ';'))
 		n--;
 	*length = n;
 	return text;

@@ -12,7 +12,7 @@
 /* Puts the tag of a planned statement into frame. */
 extern void prof_text_tag(ProfFrame *frame, CmdType operation);
 
-/* The statement's own part of its text, without spaces around it. NULL: none. */
+/* The statement's own part of its text, without spaces around it and semicolons behind it. NULL: none. */
 extern const char *prof_text_of(const ProfFrame *frame, size_t *length);
 
 /* The largest length <= limit that splits no character of text. */

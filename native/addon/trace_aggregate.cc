@@ -130,7 +130,7 @@ void TraceAggregate::add_row(const CsvWindow &window, uint32_t row, agg_row *mad
                cut || form.kept_bytes < form.text_bytes);
 }
 
-void TraceAggregate::add(const CsvWindow &window, uint32_t file, const TimeRange &range, TraceAggregateAdded *added) {
+void TraceAggregate::begin(const CsvWindow &window) {
   known_ = 0;
   with_nulls_.clear();
   for (uint32_t sum = 0; sum < AGG_SUM_COUNT; sum++) {
@@ -139,6 +139,10 @@ void TraceAggregate::add(const CsvWindow &window, uint32_t file, const TimeRange
     else
       with_nulls_.push_back(sum);
   }
+}
+
+void TraceAggregate::add(const CsvWindow &window, uint32_t file, const TimeRange &range, TraceAggregateAdded *added) {
+  begin(window);
   agg_row made = {};
   made.place.file = file;
   const CsvWindowColumn &times = window.columns[CSV_COL_end_time], &flags = window.columns[CSV_COL_flags];

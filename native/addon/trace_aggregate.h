@@ -48,6 +48,10 @@ class TraceAggregate {
   // What add() reads of a window.
   static CsvColumnSet columns();
   void add(const CsvWindow &window, uint32_t file, const TimeRange &range, TraceAggregateAdded *added);
+  // The same for callers who choose rows: begin() for each window, then add_row() for any of them but those of parallel
+  // workers. made is what was counted of the row; made->place.file is the caller's to set, all else is written here.
+  void begin(const CsvWindow &window);
+  void add_row(const CsvWindow &window, uint32_t row, agg_row *made);
   // False: the time lines do not fit together; nothing is changed.
   bool merge(const TraceAggregate &other);
   // Forgets all rows.
@@ -69,7 +73,6 @@ class TraceAggregate {
     uint32_t size = 0, number = AGG_NAME_NONE;
   };
 
-  void add_row(const CsvWindow &window, uint32_t row, agg_row *made);
   uint32_t name_of(const CsvText &text, LastName *last);
 
   const TraceAggregateOptions options_;

@@ -17,7 +17,6 @@ namespace pem {
 struct TraceGroup {
   std::string name;
   bool known = false;  // false: the rows had no such name (NULL)
-  uint32_t number = UINT32_MAX;  // the user's own, UINT32_MAX at first
   uint64_t calls = 0, nested = 0, errors = 0, rows = 0, exec_us = 0, max_us = 0, blocks_read = 0, wal_bytes = 0;
   std::unique_ptr<uint64_t[]> counts;  // a histogram
 };

@@ -336,7 +336,8 @@ void put_line(Json *json, const agg *a) {
 
 std::string TraceScan::result_json(uint32_t top) const {
   Json json;
-  const agg_counts counts = agg_counts_of(aggregate_);
+  const agg *a = aggregate_.get();
+  const agg_counts counts = agg_counts_of(a);
   json.open('{').key("rows").open('{').field("read", totals_.rows).field("picked", totals_.picked);
   json.field("workers", totals_.workers).field("counted", counts.rows).field("bytes", totals_.bytes);
   json.field("bad_text", totals_.bad_text).field("cut_values", totals_.cut_values).field("masked", totals_.masked);
@@ -344,13 +345,13 @@ std::string TraceScan::result_json(uint32_t top) const {
   json.field("outside_line", counts.outside).field("names_lost", counts.names_lost).field("texts_cut", counts.texts_cut);
   put_time(&json, "first_us", totals_.first_us);
   put_time(&json, "last_us", totals_.last_us == INT64_MIN ? INT64_MAX : totals_.last_us);
-  json.close('}').key("table").open('{').field("statements", agg_count(aggregate_)).field("most", options_.entries);
+  json.close('}').key("table").open('{').field("statements", agg_count(a)).field("most", options_.entries);
   uint64_t missed_calls = 0, missed_us = 0;
-  agg_bound(aggregate_, &missed_calls, &missed_us);
+  agg_bound(a, &missed_calls, &missed_us);
   json.field("replaced", counts.replaced).field("missed_calls", missed_calls).field("missed_us", missed_us).close('}');
-  put_totals(&json, aggregate_);
-  put_statements(&json, aggregate_, top);
-  put_line(&json, aggregate_);
+  put_totals(&json, a);
+  put_statements(&json, a, top);
+  put_line(&json, a);
 
   json.key("groups").open('{');
   for (int i = 0; i < kTraceDimensions; i++) {
@@ -360,8 +361,8 @@ std::string TraceScan::result_json(uint32_t top) const {
     json.close(']').close('}');
   }
   json.close('}').key("errors").open('[');
-  for (uint32_t i = 0; i < agg_state_count(aggregate_); i++) {
-    const agg_state &state = *agg_state_at(aggregate_, i);
+  for (uint32_t i = 0; i < agg_state_count(a); i++) {
+    const agg_state &state = *agg_state_at(a, i);
     json.open('{').key("state").string(state.state, strnlen(state.state, sizeof state.state));
     json.field("errors", state.errors).field("cancelled", state.cancelled);
     put_time(&json, "first_us", state.first_us);

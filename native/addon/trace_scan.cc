@@ -3,83 +3,50 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "../core/hash64.h"
-
 namespace pem {
 namespace {
 
 constexpr size_t kReadBytes = 512u << 10;
-constexpr uint32_t kCacheTexts = 1u << 16;
-// Texts after which it is asked whether the cache of texts pays, and for how many it then rests when it does not.
-constexpr uint32_t kCacheTrial = 2048;
-constexpr uint32_t kCachePause = 32768;
 constexpr uint32_t kErrorStates = 64;
 constexpr uint32_t kErrorSamples = 5;
-
-// The columns that are summed, in the aggregate's order.
-constexpr uint32_t kSumColumns[AGG_SUM_COUNT] = {
-#define PEM_SUM_COLUMN(name) CSV_COL_##name,
-    AGG_SUMS(PEM_SUM_COLUMN)
-#undef PEM_SUM_COLUMN
-};
 
 constexpr uint32_t kDimensionColumns[kTraceDimensions] = {CSV_COL_database, CSV_COL_username, CSV_COL_application,
                                                           CSV_COL_client, CSV_COL_tag};
 
 CsvReadOptions read_options(const TraceFilter &filter) {
   CsvReadOptions options;
-  for (const uint32_t id : kSumColumns) options.columns.set(id);
+  options.columns = TraceAggregate::columns();
   for (const uint32_t id : kDimensionColumns) options.columns.set(id);
-  for (const uint32_t id : {CSV_COL_trace, CSV_COL_line, CSV_COL_slot, CSV_COL_end_time, CSV_COL_exec_us, CSV_COL_level,
-                            CSV_COL_pid, CSV_COL_query_id, CSV_COL_sqlstate, CSV_COL_error, CSV_COL_flags, CSV_COL_query})
-    options.columns.set(id);
+  for (const uint32_t id : {CSV_COL_trace, CSV_COL_line, CSV_COL_slot}) options.columns.set(id);
   options.columns |= filter.columns();
   options.skip_bad_rows = true;
   return options;
 }
 
-bool is_cut(const CsvWindow &w, uint32_t row) {
-  return (w.columns[CSV_COL_flags].values[row] & (CSV_FLAG_QUERY_CUT | kCsvFlagCut)) != 0;
+TraceAggregateOptions table_options(const TraceScanOptions &options) {
+  TraceAggregateOptions made;
+  made.table.entries = options.entries;
+  made.table.names = 8192;
+  made.table.text_bytes = static_cast<uint32_t>(std::min<uint64_t>(uint64_t{options.entries} * 2048, 32u << 20));
+  made.table.text_bytes_each = FPR_TEXT_BYTES;
+  made.table.samples = options.samples;
+  made.table.spans = options.spans;
+  made.table.span_us = 1'000'000;
+  made.table.states = 250;
+  return made;
 }
 
 }  // namespace
 
-TraceScan::TraceScan(const TraceScanOptions &options) : options_(options) {
-  agg_options made = {};
-  made.entries = options.entries;
-  made.names = 8192;
-  made.text_bytes = std::min<uint64_t>(uint64_t{options.entries} * 2048, 32u << 20);
-  made.text_bytes_each = FPR_TEXT_BYTES;
-  made.samples = options.samples;
-  made.spans = options.spans;
-  made.span_us = 1'000'000;
-  made.states = 250;
-  memory_bytes_ = agg_bytes(&made);
-  if (memory_bytes_ == 0) return;
-  // Pages that nobody writes to cost nothing.
-  memory_ = mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory_ == MAP_FAILED) {
-    memory_ = nullptr;
-    return;
-  }
-  cache_memory_ = ::operator new(fpr_cache_bytes(kCacheTexts), std::align_val_t{64});
-  cache_ = fpr_cache_open(cache_memory_, kCacheTexts);
-  work_ = std::make_unique<fpr_work>();
+TraceScan::TraceScan(const TraceScanOptions &options) : options_(options), aggregate_(table_options(options)) {
   for (int i = 0; i < kTraceDimensions; i++) groups_.emplace_back(options.names);
   buffer_.resize(kReadBytes);
-  aggregate_ = agg_open(memory_, &made);
-}
-
-TraceScan::~TraceScan() {
-  if (memory_ != nullptr) munmap(memory_, memory_bytes_);
-  if (cache_memory_ != nullptr) ::operator delete(cache_memory_, std::align_val_t{64});
 }
 
 void TraceScan::add(const TraceSource &source, TraceAdded *added) {
@@ -182,12 +149,6 @@ void TraceScan::read_pieces(const TraceSource &source, int fd, TraceAdded *added
   totals_.cut_values += counts.cut_values;
 }
 
-// The aggregate's number of a group's name.
-uint32_t TraceScan::number_of(TraceGroup *group) {
-  if (group->number == UINT32_MAX) group->number = agg_name(aggregate_, group->name.data(), group->name.size());
-  return group->number;
-}
-
 void TraceScan::count_lines(const CsvWindow &w) {
   const CsvWindowColumn &trace = w.columns[CSV_COL_trace], &slot = w.columns[CSV_COL_slot], &line = w.columns[CSV_COL_line];
   for (uint32_t row = 0; row < w.rows; row++) {
@@ -208,39 +169,6 @@ void TraceScan::count_lines(const CsvWindow &w) {
     }
     l.last = number;
   }
-}
-
-// The statement's key: the server's query id where there is one, else the text's fingerprint.
-uint64_t TraceScan::key_of(const CsvWindow &w, uint32_t row, agg_row *made) {
-  normal_made_ = false;
-  const int64_t query_id = w.columns[CSV_COL_query_id].values[row];
-  if (query_id != 0) {
-    made->flags |= AGG_ROW_QUERY_ID;
-    return static_cast<uint64_t>(query_id);
-  }
-  if (looked_up_++ == (cache_pays_ ? kCacheTrial : kCachePause)) {
-    cache_pays_ = !cache_pays_ || cache_hits_ * 4 >= kCacheTrial;
-    looked_up_ = cache_hits_ = 0;
-  }
-  if (!cache_pays_) return normalise(w, row);
-  const CsvText &text = w.columns[CSV_COL_query].texts[row];
-  int known = 0;
-  const uint64_t fingerprint = fpr_cached(cache_, work_.get(), text.data, text.size, is_cut(w, row), &known);
-  cache_hits_ += known != 0;
-  return fingerprint;
-}
-
-uint64_t TraceScan::normalise(const CsvWindow &w, uint32_t row) {
-  const CsvText &text = w.columns[CSV_COL_query].texts[row];
-  fpr_normalise(work_.get(), text.data, text.size, is_cut(w, row), &normal_);
-  normal_made_ = true;
-  return normal_.fingerprint;
-}
-
-void TraceScan::describe(uint32_t entry, const CsvWindow &w, uint32_t row) {
-  if (!normal_made_) normalise(w, row);
-  agg_describe(aggregate_, entry, normal_.fingerprint, work_->bytes, normal_.kept_bytes,
-               is_cut(w, row) || normal_.kept_bytes < normal_.text_bytes);
 }
 
 void TraceScan::keep_slowest(const agg_row &row) {
@@ -269,7 +197,7 @@ void TraceScan::keep_error(const agg_row &row) {
   places.calls.push_back({static_cast<uint64_t>(std::max<int64_t>(row.exec_us, 0)), row.end_us, row.place});
 }
 
-void TraceScan::use_row(const CsvWindow &w, uint32_t row, const TraceSource &source, agg_row *made) {
+void TraceScan::use_row(const CsvWindow &w, uint32_t row, agg_row *made) {
   const CsvWindowColumn *columns = w.columns;
   const int64_t flags = columns[CSV_COL_flags].values[row];
   if (flags & CSV_FLAG_WORKER) {
@@ -278,51 +206,23 @@ void TraceScan::use_row(const CsvWindow &w, uint32_t row, const TraceSource &sou
   }
   totals_.masked += (flags & CSV_FLAG_MASKED) != 0;
   totals_.cut_by_server += (flags & (CSV_FLAG_QUERY_CUT | CSV_FLAG_PARAMS_CUT | CSV_FLAG_PLAN_CUT | CSV_FLAG_ERROR_CUT)) != 0;
-  const bool timed = !columns[CSV_COL_exec_us].is_null(row), nested = columns[CSV_COL_level].values[row] > 0;
-  made->flags = (timed ? AGG_ROW_TIMED : 0) | (nested ? AGG_ROW_NESTED : 0);
-  made->exec_us = columns[CSV_COL_exec_us].values[row];
-  made->end_us = columns[CSV_COL_end_time].is_null(row) ? AGG_NO_TIME : columns[CSV_COL_end_time].values[row];
-  made->known = all_known_;
-  for (const uint32_t sum : with_nulls_)
-    if (!columns[kSumColumns[sum]].is_null(row)) made->known |= 1ull << sum;
-  for (uint32_t sum = 0; sum < AGG_SUM_COUNT; sum++) made->sums[sum] = columns[kSumColumns[sum]].values[row];
-  made->place.offset = w.row_at[row];
-  made->place.file = source.file;
-  made->place.pid = static_cast<int32_t>(columns[CSV_COL_pid].values[row]);
-  const CsvText &state = columns[CSV_COL_sqlstate].texts[row];
-  const bool failed = state.size != 0;
-  if (failed) {
-    made->flags |= AGG_ROW_FAILED | ((flags & CSV_FLAG_CANCELLED) != 0 ? AGG_ROW_CANCELLED : 0) |
-                   ((flags & CSV_FLAG_PROPAGATED) != 0 ? AGG_ROW_PROPAGATED : 0);
-    std::memset(made->state, 0, sizeof made->state);
-    std::memcpy(made->state, state.data, std::min<size_t>(state.size, 5));
-    made->message = reinterpret_cast<const char *>(columns[CSV_COL_error].texts[row].data);
-    made->message_bytes = columns[CSV_COL_error].texts[row].size;
-  }
-  TraceGroup *groups[kTraceDimensions];
-  for (int i = 0; i < kTraceDimensions; i++) {
-    const CsvWindowColumn &column = columns[kDimensionColumns[i]];
-    groups[i] = groups_[i].of(column.texts[row], !column.is_null(row));
-  }
-  made->database = number_of(groups[kByDatabase]);
-  made->username = number_of(groups[kByUser]);
-  made->tag = number_of(groups[kByTag]);
-  made->key = key_of(w, row, made);
-  int fresh = 0;
-  const uint32_t entry = agg_add(aggregate_, made, &fresh);
-  if (fresh) describe(entry, w, row);
+  aggregate_.add_row(w, row, made);
 
+  const bool timed = (made->flags & AGG_ROW_TIMED) != 0, nested = (made->flags & AGG_ROW_NESTED) != 0;
+  const bool failed = (made->flags & AGG_ROW_FAILED) != 0;
   const auto sum = [made](uint32_t which) { return static_cast<uint64_t>(std::max<int64_t>(made->sums[which], 0)); };
   const uint64_t exec_us = static_cast<uint64_t>(std::max<int64_t>(made->exec_us, 0));
   const uint64_t read = sum(AGG_SUM_shared_read) + sum(AGG_SUM_local_read) + sum(AGG_SUM_temp_read);
-  for (TraceGroup *group : groups)
-    AddToGroup(group, nested, failed, timed, exec_us, sum(AGG_SUM_rows), read, sum(AGG_SUM_wal_bytes));
-  if (timed && !nested) keep_slowest(*made);
-  if (failed && (flags & CSV_FLAG_PROPAGATED) == 0) keep_error(*made);
-  if (made->end_us != AGG_NO_TIME) {
-    totals_.first_us = std::min(totals_.first_us, made->end_us);
-    totals_.last_us = std::max(totals_.last_us, made->end_us);
+  for (int i = 0; i < kTraceDimensions; i++) {
+    const CsvWindowColumn &column = columns[kDimensionColumns[i]];
+    AddToGroup(groups_[i].of(column.texts[row], !column.is_null(row)), nested, failed, timed, exec_us, sum(AGG_SUM_rows), read,
+               sum(AGG_SUM_wal_bytes));
   }
+  if (timed && !nested) keep_slowest(*made);
+  if (failed && (made->flags & AGG_ROW_PROPAGATED) == 0) keep_error(*made);
+  if (made->end_us == AGG_NO_TIME) return;
+  totals_.first_us = std::min(totals_.first_us, made->end_us);
+  totals_.last_us = std::max(totals_.last_us, made->end_us);
 }
 
 void TraceScan::use(const CsvWindow &window, const TraceSource &source) {
@@ -331,16 +231,10 @@ void TraceScan::use(const CsvWindow &window, const TraceSource &source) {
   if (source.lines) count_lines(window);
   const uint32_t picked = options_.filter.pick(window, rows);
   totals_.picked += picked;
-  all_known_ = 0;
-  with_nulls_.clear();
-  for (uint32_t sum = 0; sum < AGG_SUM_COUNT; sum++) {
-    if (window.columns[kSumColumns[sum]].nulls == nullptr)
-      all_known_ |= 1ull << sum;
-    else
-      with_nulls_.push_back(sum);
-  }
+  aggregate_.begin(window);
   agg_row made = {};
-  for (uint32_t i = 0; i < picked; i++) use_row(window, rows[i], source, &made);
+  made.place.file = source.file;
+  for (uint32_t i = 0; i < picked; i++) use_row(window, rows[i], &made);
 }
 
 }  // namespace pem

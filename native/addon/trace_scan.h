@@ -15,10 +15,9 @@
 #include <string>
 #include <vector>
 
-#include "../core/aggregate.h"
-#include "../core/fingerprint.h"
 #include "batch.h"
 #include "csv_window.h"
+#include "trace_aggregate.h"
 #include "trace_filter.h"
 #include "trace_groups.h"
 
@@ -64,10 +63,9 @@ class TraceScan {
  public:
   // options.entries, names, samples, spans must be within aggregate.h's bounds: false from ready() else.
   explicit TraceScan(const TraceScanOptions &options);
-  ~TraceScan();
   TraceScan(const TraceScan &) = delete;
   TraceScan &operator=(const TraceScan &) = delete;
-  bool ready() const { return aggregate_ != nullptr; }
+  bool ready() const { return aggregate_.ready(); }
 
   void add(const TraceSource &source, TraceAdded *added);
   // top: how many statements of each measure.
@@ -99,30 +97,15 @@ class TraceScan {
 
   void read_pieces(const TraceSource &source, int fd, TraceAdded *added);
   void use(const CsvWindow &window, const TraceSource &source);
-  void use_row(const CsvWindow &window, uint32_t row, const TraceSource &source, agg_row *made);
+  void use_row(const CsvWindow &window, uint32_t row, agg_row *made);
   void count_lines(const CsvWindow &window);
-  uint64_t key_of(const CsvWindow &window, uint32_t row, agg_row *made);
-  uint32_t number_of(TraceGroup *group);
-  uint64_t normalise(const CsvWindow &window, uint32_t row);
-  void describe(uint32_t entry, const CsvWindow &window, uint32_t row);
   void keep_slowest(const agg_row &row);
   void keep_error(const agg_row &row);
 
   const TraceScanOptions options_;
-  void *memory_ = nullptr;
-  size_t memory_bytes_ = 0;
-  agg *aggregate_ = nullptr;
-  void *cache_memory_ = nullptr;
-  fpr_cache *cache_ = nullptr;
-  std::unique_ptr<fpr_work> work_;
-  fpr_result normal_ = {};    // of the row at hand
-  bool normal_made_ = false;  // and work_ has its text
-  bool cache_pays_ = true;
-  uint32_t looked_up_ = 0, cache_hits_ = 0;
+  TraceAggregate aggregate_;
   std::vector<uint8_t> buffer_;
   std::vector<TraceGroups> groups_;
-  uint64_t all_known_ = 0;
-  std::vector<uint32_t> with_nulls_;
   std::map<uint64_t, Lines> lines_;
   Lines *last_lines_ = nullptr;
   uint64_t last_lines_key_ = 0;

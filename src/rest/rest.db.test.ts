@@ -176,6 +176,7 @@ test('every path, method and reply of the document is what the server does', asy
     'post /session/link': { token: 'unknown' },
     'post /token': { username: 'ada', password: 'secret of ada' },
     'put /probe/config/{target}/{probe}': { intervalMs: 5000, enabled: true },
+    'post /traces/{id}/chosen': { calls: [[startUs, 1, 1]] },
     'post /traces': {
       targetId: server,
       name: 'from the document',

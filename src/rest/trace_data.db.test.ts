@@ -144,7 +144,7 @@ test('pages hold each call once, and a page is the same with other columns', asy
   let after = 0;
   for (;;) {
     const { rows, next } = await page(
-      `columns=recorded_at,slot,line,serial,exec_us&limit=700&afterUs=${after}`,
+      `fields=recorded_at,slot,line,serial,exec_us&limit=700&afterUs=${after}`,
     );
     serials.push(...rows.map((row) => row.serial));
     pages.push({ after, next, count: rows.length });
@@ -155,22 +155,22 @@ test('pages hold each call once, and a page is the same with other columns', asy
   expect(new Set(serials).size).toBe(3000);
   expect(pages.length).toBeGreaterThan(3);
   const second = pages[1];
-  const again = await page(`columns=serial&afterUs=${second?.after}&endUs=${second?.next}`);
+  const again = await page(`fields=serial&afterUs=${second?.after}&endUs=${second?.next}`);
   expect(again.rows.map((row) => row.serial)).toEqual(
     serials.slice(pages[0]?.count, (pages[0]?.count ?? 0) + (second?.count ?? 0)),
   );
-  const slow = await page('columns=exec_us&minUs=100000');
+  const slow = await page('fields=exec_us&minUs=100000');
   expect(slow.rows.length).toBeGreaterThan(0);
   expect(slow.rows.every((row) => Number(row.exec_us) >= 100_000)).toBe(true);
-  const failed = await page('columns=sqlstate&errors=1');
+  const failed = await page('fields=sqlstate&errors=1');
   expect(failed.rows.every((row) => row.sqlstate !== null)).toBe(true);
-  expect((await ada.get(`${base}/events?columns=password`)).json().error).toMatchObject({
+  expect((await ada.get(`${base}/events?fields=password`)).json().error).toMatchObject({
     code: 'column_unknown',
   });
 });
 
 test('a moment with more calls than a page has is one page', async () => {
-  const { rows, next } = await page(`columns=serial&limit=1&afterUs=${startUs + 1_000_000}`);
+  const { rows, next } = await page(`fields=serial&limit=1&afterUs=${startUs + 1_000_000}`);
   expect(rows.length).toBeGreaterThan(1);
   expect(Number(next)).toBe(startUs + 1_000_001);
 });
@@ -212,7 +212,7 @@ test('a trace of events that were not kept has statements all the same', async (
 });
 
 test('of another team there is nothing, whatever is asked', async () => {
-  for (const path of ['top', 'series', 'events?columns=line', 'calls']) {
+  for (const path of ['top', 'series', 'events?fields=line', 'calls']) {
     const answer = await eve.get(`${base}/${path}`);
     expect(answer.status, path).toBe(404);
     expect(answer.json().error).toMatchObject({ code: 'trace_unknown' });

@@ -310,7 +310,7 @@ export const traceDataRoutes = [
     params: v.strictObject({ id }),
     query: v.strictObject({
       ...filterQuery,
-      columns: v.pipe(v.string('it is missing'), v.maxLength(2_000, 'it is at most 2000 characters')),
+      fields: v.optional(v.pipe(v.string(), v.maxLength(2_000, 'it is at most 2000 characters'))),
       afterUs: v.optional(wholeText(0, latestUs)),
       endUs: v.optional(wholeText(0, latestUs)),
       limit: v.optional(wholeText(1, maxPage)),
@@ -324,15 +324,11 @@ export const traceDataRoutes = [
       404: notThere,
     },
     async handle(context, { session, params, query }) {
-      const names = query.columns.split(',');
+      const names = (query.fields ?? 'recorded_at,slot,line,end_time,exec_us').split(',');
       const columns = eventColumns.filter(({ name }) => names.includes(name));
       const unknown = names.filter((name) => !columns.some((column) => column.name === name));
       if (unknown.length > 0) {
-        throw new HttpError(
-          400,
-          'column_unknown',
-          `query columns: calls have no ${unknown[0]?.slice(0, 63)}`,
-        );
+        throw new HttpError(400, 'column_unknown', `query fields: calls have no ${unknown[0]?.slice(0, 63)}`);
       }
       const long = names.some((name) => longColumns.has(name));
       const limit = Math.min(query.limit ?? maxPage, long ? maxLongPage : maxPage);

@@ -187,11 +187,13 @@ export function callsSql(run: TraceRun, filter: EventFilter, order: CallOrder, l
     errors: 'end_time DESC',
     time: 'end_time, serial',
   }[order];
-  return `SELECT ${callList} ${fromEvents(run, { ...filter, errors: order === 'errors' })}
-    AND ($1::name IS NULL OR database = $1) AND ($2::name IS NULL OR username = $2)
-    AND ($3::bool IS NULL OR (parent <> 0) = $3) AND ($4::int8 IS NULL OR query_id = $4)
-    AND ($5::int4 IS NULL OR pid = $5) AND ($6::text IS NULL OR vxid = $6)
-    ORDER BY ${by} LIMIT ${limit}`;
+  // Texts are taken from their own storage for the rows that are wanted alone.
+  return `SELECT ${callList} FROM (SELECT * ${fromEvents(run, { ...filter, errors: order === 'errors' })}
+      AND ($1::name IS NULL OR database = $1) AND ($2::name IS NULL OR username = $2)
+      AND ($3::bool IS NULL OR (parent <> 0) = $3) AND ($4::int8 IS NULL OR query_id = $4)
+      AND ($5::int4 IS NULL OR pid = $5) AND ($6::text IS NULL OR vxid = $6)
+      ORDER BY ${by} LIMIT ${limit}) e
+    ORDER BY ${by}`;
 }
 
 /** Errors of calls by SQLSTATE; parameters as callsSql. */

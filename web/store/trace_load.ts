@@ -56,7 +56,7 @@ class Loading {
     for (const watcher of this.watchers) watcher();
     try {
       for (;;) {
-        const query = `run=${encodeURIComponent(this.run)}&columns=${loadedColumns.join(',')}&limit=${pageRows}&afterUs=${this.#afterUs}`;
+        const query = `run=${encodeURIComponent(this.run)}&fields=${loadedColumns.join(',')}&limit=${pageRows}&afterUs=${this.#afterUs}`;
         const { bytes, headers } = await getBytes(`/traces/${this.trace}/events?${query}`, abort.signal);
         const count = this.rows.add(bytes);
         const next = headers.get('x-pem-next-us') ?? '';

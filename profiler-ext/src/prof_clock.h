@@ -19,22 +19,17 @@ extern int64 prof_wall_offset_us;
 extern int64 prof_wall_read_ns;
 extern void prof_wall_read(void);
 
-static inline int64
-prof_now_ns(void)
-{
-	struct timespec now;
+static inline int64 prof_now_ns(void) {
+  struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000000 + now.tv_nsec;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* Wall time of a reading of prof_now_ns that is not older than a moment. */
-static inline int64
-prof_wall_us(int64 now_ns)
-{
-	if (unlikely(now_ns - prof_wall_read_ns > INT64CONST(1000000000)))
-		prof_wall_read();
-	return now_ns / 1000 + prof_wall_offset_us;
+static inline int64 prof_wall_us(int64 now_ns) {
+  if (unlikely(now_ns - prof_wall_read_ns > INT64CONST(1000000000))) prof_wall_read();
+  return now_ns / 1000 + prof_wall_offset_us;
 }
 
 #endif

@@ -11,10 +11,9 @@
 #include "prof_frame.h"
 
 /* Identity of the error that a row has shown last: code 0, none. */
-typedef struct ProfErrorSeen
-{
-	int			code;
-	uint32		hash;
+typedef struct ProfErrorSeen {
+  int code;
+  uint32 hash;
 } ProfErrorSeen;
 
 extern ProfErrorSeen prof_error_seen;
@@ -29,10 +28,8 @@ extern void prof_error_caught(ProfFrame *frame);
 extern void prof_error_describe(ProfFrame *frame, const ErrorData *edata);
 
 /* A new root statement: what happens from here is another error. */
-static inline void
-prof_error_forget(void)
-{
-	prof_error_seen.code = 0;
+static inline void prof_error_forget(void) {
+  prof_error_seen.code = 0;
 }
 
 extern void prof_error_install(void);

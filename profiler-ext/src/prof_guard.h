@@ -12,12 +12,12 @@
 #include "postgres.h"
 
 /* Calls work(arg). False: it was not called, or threw. */
-extern bool prof_guarded(void (*work) (void *), void *arg);
+extern bool prof_guarded(void (*work)(void *), void *arg);
 
 /*
  * The same without a subtransaction, for lookups of a process that has just begun: what an error leaves behind is given back
  * at the end of its transaction.
  */
-extern bool prof_guarded_lightly(void (*work) (void *), void *arg);
+extern bool prof_guarded_lightly(void (*work)(void *), void *arg);
 
 #endif

@@ -21,22 +21,16 @@ extern void prof_hooks_install(void);
 extern bool prof_hooks_query_id_asked;
 
 /* compute_query_id = auto means: when somebody asks. From the session's next statement on. */
-static inline void
-prof_hooks_ask_query_id(void)
-{
+static inline void prof_hooks_ask_query_id(void) {
 #if PG_VERSION_NUM >= 140000
-	if (unlikely(!query_id_enabled))
-		query_id_enabled = prof_hooks_query_id_asked = true;
+  if (unlikely(!query_id_enabled)) query_id_enabled = prof_hooks_query_id_asked = true;
 #endif
 }
 
 /* No trace runs any more. */
-static inline void
-prof_hooks_release_query_id(void)
-{
+static inline void prof_hooks_release_query_id(void) {
 #if PG_VERSION_NUM >= 140000
-	if (unlikely(prof_hooks_query_id_asked))
-		query_id_enabled = prof_hooks_query_id_asked = false;
+  if (unlikely(prof_hooks_query_id_asked)) query_id_enabled = prof_hooks_query_id_asked = false;
 #endif
 }
 

@@ -22,17 +22,15 @@
 
 #define PROF_MASK_SPANS 64
 
-typedef struct ProfSecret
-{
-	uint32_t	start;
-	uint32_t	end;
+typedef struct ProfSecret {
+  uint32_t start;
+  uint32_t end;
 } ProfSecret;
 
-typedef struct ProfSecrets
-{
-	int			count;
-	bool		escaped;		/* a secret is written with escapes: a message may show it in another form */
-	ProfSecret	at[PROF_MASK_SPANS];	/* ascending, apart, not empty */
+typedef struct ProfSecrets {
+  int count;
+  bool escaped;                   /* a secret is written with escapes: a message may show it in another form */
+  ProfSecret at[PROF_MASK_SPANS]; /* ascending, apart, not empty */
 } ProfSecrets;
 
 /* Plans: text outside of single quotes has no quoted identifiers that matter (JSON quotes all of it). */

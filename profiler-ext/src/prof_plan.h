@@ -13,14 +13,12 @@
 
 #include "prof_frame.h"
 
-extern int	prof_plan_waiting;	/* entries of the list in use */
+extern int prof_plan_waiting; /* entries of the list in use */
 extern int64 prof_plan_find(QueryDesc *queryDesc);
 
 /* Nanoseconds that planning this statement took; -1: it was not planned for this execution. */
-static inline int64
-prof_plan_take(QueryDesc *queryDesc)
-{
-	return likely(prof_plan_waiting == 0) ? -1 : prof_plan_find(queryDesc);
+static inline int64 prof_plan_take(QueryDesc *queryDesc) {
+  return likely(prof_plan_waiting == 0) ? -1 : prof_plan_find(queryDesc);
 }
 
 /* Renders the plan of frame, which is paused and complete, where a trace asks for it. */

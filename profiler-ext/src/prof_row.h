@@ -17,21 +17,16 @@
 extern void prof_row_write(ProfFrame *frame);
 
 /* Whose virtual transaction id rows have: a parallel worker's are its leader's. */
-static inline PGPROC *
-prof_row_proc(void)
-{
-	return unlikely(IsParallelWorker() && MyProc->lockGroupLeader != NULL) ? MyProc->lockGroupLeader : MyProc;
+static inline PGPROC *prof_row_proc(void) {
+  return unlikely(IsParallelWorker() && MyProc->lockGroupLeader != NULL) ? MyProc->lockGroupLeader : MyProc;
 }
 
 extern void prof_row_settle_slow(const ProfFrame *frame);
 extern uint32 prof_held;
 
 /* frame ended a piece and may have been the outermost statement: rows that waited for it are decided on. */
-static inline void
-prof_row_settle(const ProfFrame *frame)
-{
-	if (unlikely(prof_held != 0) && prof_active == NULL)
-		prof_row_settle_slow(frame);
+static inline void prof_row_settle(const ProfFrame *frame) {
+  if (unlikely(prof_held != 0) && prof_active == NULL) prof_row_settle_slow(frame);
 }
 
 #endif

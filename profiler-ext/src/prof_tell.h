@@ -16,28 +16,23 @@
 #define PROF_TELL_BYTES 1024
 
 extern char prof_tell_text[PROF_TELL_BYTES];
-extern int	prof_tell_length;
+extern int prof_tell_length;
 extern char prof_tell_application[NAMEDATALEN];
 extern char prof_tell_backend[16];
-extern int	prof_tell_backend_length;
+extern int prof_tell_backend_length;
 extern void prof_tell_again(void);
 
 /* pid to encoding, each with its ','. Comes behind prof_tell_vxid. */
-static inline char *
-prof_tell_session(char *p)
-{
-	memcpy(p, prof_tell_text, prof_tell_length);
-	return p + prof_tell_length;
+static inline char *prof_tell_session(char *p) {
+  memcpy(p, prof_tell_text, prof_tell_length);
+  return p + prof_tell_length;
 }
 
 /* The virtual transaction id up to and with its '/'. */
-static inline char *
-prof_tell_vxid(char *p)
-{
-	if (unlikely(prof_tell_length == 0 || strcmp(application_name, prof_tell_application) != 0))
-		prof_tell_again();
-	memcpy(p, prof_tell_backend, sizeof prof_tell_backend);
-	return p + prof_tell_backend_length;
+static inline char *prof_tell_vxid(char *p) {
+  if (unlikely(prof_tell_length == 0 || strcmp(application_name, prof_tell_application) != 0)) prof_tell_again();
+  memcpy(p, prof_tell_backend, sizeof prof_tell_backend);
+  return p + prof_tell_backend_length;
 }
 
 #endif

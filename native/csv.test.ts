@@ -134,6 +134,27 @@ describe('CSV to block', () => {
     }
   });
 
+  it('gives every value back where columns hold the same for a while', async () => {
+    const next = random(11);
+    for (const changes of [0, 0.002, 0.02, 0.2]) {
+      const rows: CsvRow[] = [];
+      let row = randomRows(1, 0.3, next)[0]!;
+      for (let i = 0; i < 1200; i++) {
+        const other = randomRows(1, 0.3, next)[0]!;
+        row = Object.fromEntries(
+          csvColumns.map(({ name }) => [name, next() < changes ? other[name]! : row[name]!]),
+        );
+        rows.push({ ...row, line: i });
+      }
+      expect(numbered((await whole(file(rows))).block)).toEqual(rows.map(shown));
+      const texts = await whole(file(rows), { texts: new CsvTexts(), maxBytes: 300_000 });
+      const found = new Map(cells(texts.texts ?? texts.block).map((cell) => [cell.key, cell.text]));
+      expect(
+        cells(texts.block).map((cell) => (cell.query_key === null ? null : found.get(cell.query_key!))),
+      ).toEqual(rows.slice(0, texts.rows).map((row) => row.query));
+    }
+  });
+
   it('puts many files into one block', async () => {
     const next = random(8);
     const rows = randomRows(30, 0.2, next);
@@ -327,6 +348,31 @@ describe('texts', () => {
       { encoding: 'LATIN1', flags: 1, query: 'ascii', database: null },
     ]);
     expect(result.badText).toBe(3);
+  });
+
+  it('are converted each by its own row where the bytes are the same', async () => {
+    const rows = Array.from({ length: 300 }, (_, i) => ({
+      encoding: i === 250 ? 'WIN1251' : i === 251 ? 'EUC_JP' : 'LATIN1',
+      flags: 0,
+      query: Buffer.from('\xe9', 'latin1'),
+      database: 'd',
+    }));
+    const result = await whole(csv(...rows), options);
+    const found = cells(result.block);
+    expect(found.map((row) => row.query)).toEqual(
+      rows.map((_, i) => (i === 250 ? 'й' : i === 251 ? '\\xe9' : 'é')),
+    );
+    expect(found.map((row) => row.flags)).toEqual(rows.map((_, i) => (i === 251 ? csvFlags.escaped : 0)));
+    const cut = await whole(
+      csv(...rows.map((row, i) => ({ ...row, query: i === 7 ? 'long text' : 'short' }))),
+      {
+        ...options,
+        maxTextBytes: 6,
+      },
+    );
+    expect(cells(cut.block).map((row) => row.flags)).toEqual(
+      rows.map((_, i) => (i === 7 ? csvFlags.readerCut : 0)),
+    );
   });
 
   it('are cut between characters, and marked', async () => {

@@ -8,12 +8,6 @@
 
 namespace pem {
 
-const CsvColumnInfo kCsvColumns[CSV_COLUMN_COUNT] = {
-#define PEM_CSV_COLUMN(name, type, unit, version) {#name, COL_##type, unit, version},
-    CSV_COLUMNS(PEM_CSV_COLUMN)
-#undef PEM_CSV_COLUMN
-};
-
 namespace {
 
 // Keys of one place of the set: a new one drives out the oldest of them.
@@ -39,6 +33,43 @@ void append_bits(Buffer *bits, uint32_t rows, const uint8_t *p, uint32_t n) {
     const uint32_t byte = p[i / 8] & (left < 8 ? (1u << left) - 1 : 255u);
     to[i / 8] |= static_cast<uint8_t>(byte << shift);
     if (byte << shift > 255u) to[i / 8 + 1] |= static_cast<uint8_t>(byte >> (8 - shift));
+  }
+}
+
+void put_place(uint8_t *places, uint32_t row, uint32_t place) {
+  std::memcpy(places + 4 * static_cast<size_t>(row), &place, 4);
+}
+
+// One text `rows` times, behind texts of `before` bytes; the places of their ends go to `ends`.
+void repeat(const CsvText &text, uint32_t rows, uint32_t before, uint8_t *ends, uint8_t *to) {
+  for (uint32_t row = 0; row < rows; row++) put_place(ends, row, before + (row + 1) * text.size);
+  const size_t total = static_cast<size_t>(text.size) * rows;
+  if (total == 0) return;
+  // Once, then what is there as often as it fits.
+  std::memcpy(to, text.data, text.size);
+  for (size_t done = text.size; done < total;) {
+    const size_t more = std::min(done, total - done);
+    std::memcpy(to + done, to, more);
+    done += more;
+  }
+}
+
+// The same for texts of their own; kSlack bytes behind the last of them may be written too.
+void copy_texts(const CsvWindow &window, const CsvText *texts, uint32_t rows, uint32_t before, uint8_t *ends,
+                uint8_t *to) {
+  // Places in the window where kSlack bytes may be read; a text elsewhere is far from them as an unsigned number.
+  const uintptr_t first = reinterpret_cast<uintptr_t>(window.bytes);
+  const size_t places = window.readable >= kSlack ? window.readable - kSlack + 1 : 0;
+  for (uint32_t row = 0; row < rows; row++) {
+    const CsvText &text = texts[row];
+    if (text.size <= kSlack && reinterpret_cast<uintptr_t>(text.data) - first < places) {
+      std::memcpy(to, text.data, kSlack);
+    } else if (text.size != 0) {
+      std::memcpy(to, text.data, text.size);
+    }
+    to += text.size;
+    before += text.size;
+    put_place(ends, row, before);
   }
 }
 
@@ -187,28 +218,21 @@ void CsvBlockWriter::append_values(const Column &column, const int64_t *values, 
 
 void CsvBlockWriter::append_texts(Column *column, const CsvWindow &window, uint32_t rows) {
   const CsvText *texts = window.columns[column->id].texts;
-  uint64_t total = 0;
-  for (uint32_t row = 0; row < rows; row++) total += texts[row].size;
+  const bool constant = window.columns[column->id].constant;
+  uint64_t total = static_cast<uint64_t>(texts[0].size) * rows;
+  if (!constant) {
+    total = 0;
+    for (uint32_t row = 0; row < rows; row++) total += texts[row].size;
+  }
   staged_.reserve_more(rows * 4 + total + kSlack);
   uint8_t *ends = staged_.data() + staged_.size(), *to = ends + rows * 4;
-  // Places in the window where kSlack bytes may be read; a text elsewhere is far from them as an unsigned number.
-  const uintptr_t first = reinterpret_cast<uintptr_t>(window.bytes);
-  const size_t places = window.readable >= kSlack ? window.readable - kSlack + 1 : 0;
-  uint32_t end = column->bytes;
-  for (uint32_t row = 0; total == 0 && row < rows; row++) std::memcpy(ends + 4 * static_cast<size_t>(row), &end, 4);
-  for (uint32_t row = 0; total != 0 && row < rows; row++) {
-    const CsvText &text = texts[row];
-    if (text.size <= kSlack && reinterpret_cast<uintptr_t>(text.data) - first < places) {
-      std::memcpy(to, text.data, kSlack);
-    } else if (text.size != 0) {
-      std::memcpy(to, text.data, text.size);
-    }
-    to += text.size;
-    end += text.size;
-    std::memcpy(ends + 4 * static_cast<size_t>(row), &end, 4);
+  if (constant) {
+    repeat(texts[0], rows, column->bytes, ends, to);
+  } else {
+    copy_texts(window, texts, rows, column->bytes, ends, to);
   }
   staged_.resize(staged_.size() + rows * 4 + total);
-  column->bytes = end;
+  column->bytes += static_cast<uint32_t>(total);
   text_bytes_ += total;
 }
 
@@ -216,9 +240,11 @@ void CsvBlockWriter::append_keys(const CsvWindowColumn &source, uint32_t rows) {
   staged_.reserve_more(rows * 8);
   uint8_t *to = staged_.data() + staged_.size();
   std::lock_guard<std::mutex> guard(options_.texts->lock());
+  int64_t key = 0;
   for (uint32_t row = 0; row < rows; row++) {
-    int64_t key = 0;
-    if (!source.is_null(row)) {
+    if (source.is_null(row)) {
+      key = 0;
+    } else if (row == 0 || !source.constant) {
       bool fresh = false;
       key = options_.texts->add(source.texts[row].data, source.texts[row].size, &fresh);
       if (fresh) add_text(source.texts[row], key);

@@ -7,6 +7,7 @@
 // any time; the texts it was first to see are forgotten again. Not thread-safe, the TextSet is.
 #pragma once
 
+#include <memory>
 #include <mutex>
 
 #include "block_write.h"
@@ -94,14 +95,5 @@ class CsvBlockWriter {
   std::vector<int64_t> fresh_;
   Buffer fresh_offsets_, fresh_bytes_;
 };
-
-// Name and type of each column of a trace file, by CSV_COL_<name>.
-struct CsvColumnInfo {
-  const char *name;
-  col_type type;
-  const char *unit;
-  uint32_t min_server_version;
-};
-extern const CsvColumnInfo kCsvColumns[CSV_COLUMN_COUNT];
 
 }  // namespace pem

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string_view>
 
 #include "../core/csv_reader.h"
 #include "../core/encoding.h"
@@ -21,19 +20,11 @@ namespace {
 constexpr size_t kWindowBytes = 256u << 10;
 constexpr size_t kMaxHeaderBytes = 64u << 10;
 constexpr uint32_t kWords = kCsvWindowRows / 64;
+// Windows between two looks at which columns may be constant, and what that is worth the effort for.
+constexpr uint32_t kLookEvery = 16;
+constexpr uint32_t kLeastConstantRows = 16, kLeastConstantColumns = 2;
 // Rows tried at once behind a bad one, so that a file of bad rows is not parsed over and over.
 constexpr uint32_t kCarefulRows = 8;
-
-struct ColumnName {
-  std::string_view name;
-  col_type type;
-};
-
-constexpr ColumnName kNames[CSV_COLUMN_COUNT] = {
-#define PEM_CSV_NAME(name, type, unit, version) {#name, COL_##type},
-    CSV_COLUMNS(PEM_CSV_NAME)
-#undef PEM_CSV_NAME
-};
 
 // Memory for texts that do not stand in the piece as they should; all of it is free again at the next window.
 class Scratch {
@@ -78,19 +69,10 @@ struct Taken {
   uint32_t memory;  // which of the arrays is its
 };
 
-// The column of that name; looks at `first` first. CSV_COLUMN_COUNT: none.
-uint32_t column_by_name(const std::string &name, uint32_t first) {
-  for (uint32_t i = 0; i < CSV_COLUMN_COUNT; i++) {
-    const uint32_t id = (first + i) % CSV_COLUMN_COUNT;
-    if (name == kNames[id].name) return id;
-  }
-  return CSV_COLUMN_COUNT;
-}
-
 bool is_text(col_type type) { return type == COL_TEXT || type == COL_NAME; }
 
 Taken make_taken(uint32_t id, const CsvReadOptions &options) {
-  Taken taken = {id, kNames[id].type, options.keys[id], options.max_text_bytes, INT64_MIN, INT64_MAX, 0};
+  Taken taken = {id, kCsvColumns[id].type, options.keys[id], options.max_text_bytes, INT64_MIN, INT64_MAX, 0};
   if (taken.type == COL_NAME) taken.limit = COL_NAME_BYTES;
   if (taken.type == COL_INT4) {
     taken.least = INT32_MIN;
@@ -116,11 +98,9 @@ struct CsvReader::State {
   size_t size = 0, at = 0;
   uint64_t from = 0;
   bool end = false;
-  // Its header.
-  std::string header;
-  uint32_t fields = 0;
-  int32_t place[CSV_COLUMN_COUNT];  // in a row; -1: not in this file
-  std::vector<std::string> unknown;
+  CsvHeader header;
+  uint32_t fields = 0;             // of the header
+  const int32_t *place = nullptr;  // of its columns in a row; -1: not in this file
 
   // The window.
   const uint8_t *rows_at = nullptr;  // where its first row's bytes are
@@ -135,6 +115,10 @@ struct CsvReader::State {
   uint64_t *nulls = nullptr;  // kWords for each column, by id
   uint64_t row_at[kCsvWindowRows];
   uint32_t begins_copy[kCsvWindowRows], ends_copy[kCsvWindowRows];
+  // By place in the file: a backend's session stands in each of its rows, and most counters are 0. Runs of columns that hold
+  // the same in the whole window are compared as one piece of bytes and read once.
+  bool candidate[kMaxColumns], constant[kMaxColumns];
+  uint32_t until_look = 0;
   Scratch scratch;
   std::vector<uint8_t> tail;  // the last row of a file and the line end that it has not got
   const enc_encoding *encodings[kCsvWindowRows];
@@ -150,6 +134,10 @@ struct CsvReader::State {
 
   uint32_t *ends() { return ends_memory.data() + 1; }
   uint64_t *nulls_of(uint32_t id) { return nulls + id * kWords; }
+  // Texts that are converted may come out differently: each row has an encoding of its own.
+  bool is_constant(const Taken &taken) const {
+    return place[taken.id] < 0 || (constant[place[taken.id]] && (found.plain || !is_text(taken.type)));
+  }
 
   bool fail(uint64_t where, const std::string &why, CodecError *error) {
     bad_at = where;
@@ -159,6 +147,9 @@ struct CsvReader::State {
   bool bad(size_t where, const std::string &why, size_t length, CodecError *error);
   size_t bad_length(csvr_fault fault) const;
   bool find_rows(uint32_t most);
+  void find_constants();
+  void check_run(uint32_t first, uint32_t last, uint32_t row);
+  bool differs(uint32_t column, uint32_t row);
   void mark_bad(const uint64_t *rows, uint32_t column, const char *why);
   void columns_of(int32_t column, const uint32_t **begins, const uint32_t **ends_at, uint32_t *step);
   void read_numbers(const Taken &taken);
@@ -173,10 +164,10 @@ CsvReader::CsvReader(const CsvReadOptions &options) : state_(std::make_unique<St
   State &s = *state_;
   s.options = options;
   s.options.columns |= options.keys;
+  s.place = s.header.place;
   for (uint32_t id = 0; id < CSV_COLUMN_COUNT; id++) {
-    s.place[id] = -1;
     if (!s.options.columns[id]) continue;
-    std::vector<Taken> &list = is_text(kNames[id].type) ? s.texts : s.numbers;
+    std::vector<Taken> &list = is_text(kCsvColumns[id].type) ? s.texts : s.numbers;
     list.push_back(make_taken(id, options));
     list.back().memory = static_cast<uint32_t>(list.size() - 1) * kCsvWindowRows;
   }
@@ -217,53 +208,31 @@ bool CsvReader::open(const uint8_t *data, size_t size, const uint8_t *header, si
   return s.read_header(data, line, from_bytes, error);
 }
 
+// The header of the piece. False: nothing of the piece can be read.
 bool CsvReader::State::read_header(const uint8_t *p, size_t n, uint64_t where, CodecError *error) {
-  if (n == header.size() && std::memcmp(p, header.data(), n) == 0) return true;
-  header.clear();
-  unknown.clear();
-  std::fill_n(place, static_cast<size_t>(CSV_COLUMN_COUNT), -1);
-  // With a line end of its own, whether it came with one or not.
-  std::vector<uint8_t> line(p, p + n);
-  if (line.empty() || line.back() != '\n') line.push_back('\n');
-  uint32_t next = 0;  // where the column of a file of this version stands in the list
-  fields = 0;
-  for (size_t at = 0; at < line.size(); at++) {
-    const size_t begin = at;
-    csvr_fault fault;
-    if (!csvr_field_end(line.data(), line.size(), &at, &fault))
-      return fail(where + at, fault != CSVR_FINE ? csvr_fault_text(fault) : "the header line ends inside quotes", error);
-    std::string name(line.begin() + static_cast<std::ptrdiff_t>(begin), line.begin() + static_cast<std::ptrdiff_t>(at));
-    if (line[at] == '\n' && !name.empty() && name.back() == '\r') name.pop_back();
-    if (name.size() >= 2 && name[0] == '"') {
-      std::vector<uint8_t> plain(name.size());
-      const uint8_t *inside = reinterpret_cast<const uint8_t *>(name.data()) + 1;
-      plain.resize(csvr_unquote(inside, name.size() - 2, plain.data()));
-      name.assign(plain.begin(), plain.end());
-    }
-    const uint32_t id = column_by_name(name, next);
-    const bool known = id < CSV_COLUMN_COUNT;
-    if (known && place[id] >= 0) return fail(where + begin, "column \"" + name + "\" stands twice in the header", error);
-    if (known) {
-      place[id] = static_cast<int32_t>(fields);
-      next = id + 1;
-    } else {
-      unknown.push_back(std::move(name));
-    }
-    if (++fields > kMaxColumns) return fail(where + begin, "a header of more than 256 columns", error);
-    if (line[at] == '\n' && at + 1 != line.size()) return fail(where + at, "a header of more than one line", error);
+  if (header.is(p, n)) return true;
+  std::string why;
+  size_t fault_at = 0;
+  if (!header.read(p, n, &why, &fault_at)) {
+    size = at = 0;
+    return fail(where + fault_at, why, error);
   }
-  if (unknown.size() == fields) return fail(where, "this is no header line: it names no column of a trace file", error);
+  fields = header.fields;
   for (uint32_t id = 0; id < CSV_COLUMN_COUNT; id++) {
     if (!options.columns[id] || place[id] >= 0) continue;
-    if (options.keys[id]) return fail(where, "the file has no column \"" + std::string(kNames[id].name) + "\"", error);
+    if (options.keys[id]) {
+      header.line.clear();
+      size = at = 0;
+      return fail(where, std::string("the file has no column \"") + kCsvColumns[id].name + "\"", error);
+    }
     std::fill_n(nulls_of(id), kWords, ~0ull);
   }
   for (const Taken &taken : numbers)
     if (place[taken.id] < 0) std::fill_n(values + taken.memory, kCsvWindowRows, 0);
   for (const Taken &taken : texts)
-    if (place[taken.id] < 0) std::fill_n(spans + taken.memory, kCsvWindowRows, CsvText{line.data(), 0});
+    if (place[taken.id] < 0) std::fill_n(spans + taken.memory, kCsvWindowRows, CsvText{memory.data(), 0});
   ends_memory.resize(CSVR_PLACES(kCsvWindowRows, fields) + 1);
-  header.assign(p, p + n);
+  until_look = 0;
   return true;
 }
 
@@ -342,13 +311,14 @@ bool CsvReader::next(uint32_t max_rows, CsvWindow *window, CodecError *error) {
       continue;
     }
     s.bad_row = s.found.rows;
+    s.find_constants();
     for (const Taken &taken : s.numbers) s.read_numbers(taken);
     for (const Taken &taken : s.texts)
       if (taken.key) s.read_key_texts(taken);
     if (s.bad_row != 0) break;
     const uint32_t *ends = s.ends();
     const uint32_t field = static_cast<uint32_t>(s.place[s.bad_column]);
-    const std::string why = "column \"" + std::string(kNames[s.bad_column].name) + "\": " + s.bad_why;
+    const std::string why = "column \"" + std::string(kCsvColumns[s.bad_column].name) + "\": " + s.bad_why;
     const size_t length = std::min<size_t>(ends[s.fields - 1] + 1u, s.size - s.at);
     if (!s.bad(s.at + (ends[static_cast<std::ptrdiff_t>(field) - 1] + 1u), why, length, error)) return false;
   }
@@ -379,10 +349,47 @@ bool CsvReader::next(uint32_t max_rows, CsvWindow *window, CodecError *error) {
     return any != 0 ? reinterpret_cast<const uint8_t *>(words) : nullptr;
   };
   for (const Taken &taken : s.numbers)
-    window->columns[taken.id] = {s.values + taken.memory, nullptr, nulls_in(taken.id)};
+    window->columns[taken.id] = {s.values + taken.memory, nullptr, nulls_in(taken.id), s.is_constant(taken)};
   for (const Taken &taken : s.texts)
-    window->columns[taken.id] = {nullptr, s.spans + taken.memory, nulls_in(taken.id)};
+    window->columns[taken.id] = {nullptr, s.spans + taken.memory, nulls_in(taken.id), s.is_constant(taken)};
   return true;
+}
+
+// Whether a field of that row has other bytes than row 0's.
+bool CsvReader::State::differs(uint32_t column, uint32_t row) {
+  const uint32_t *begins = ends() + column - 1, *ends_at = ends() + column;
+  return csvr_same(rows_at, found.used, begins, ends_at, fields, row, row + 1) == row;
+}
+
+void CsvReader::State::find_constants() {
+  std::fill_n(constant, fields, false);
+  if (found.rows < kLeastConstantRows || found.crlf) return;
+  if (until_look-- == 0) {
+    until_look = kLookEvery - 1;
+    const uint32_t rows = found.rows;
+    for (uint32_t column = 0; column < fields; column++)
+      candidate[column] = !differs(column, rows / 3) && !differs(column, 2 * rows / 3) && !differs(column, rows - 1);
+  }
+  for (uint32_t first = 0; first < fields; first++) {
+    uint32_t last = first;
+    while (last < fields && candidate[last]) last++;
+    if (last - first >= kLeastConstantColumns) check_run(first, last, 1);
+    first = last;
+  }
+}
+
+// Columns first .. last - 1, which are the same in all rows before `row`.
+void CsvReader::State::check_run(uint32_t first, uint32_t last, uint32_t row) {
+  row = csvr_same(rows_at, found.used, ends() + first - 1, ends() + last - 1, fields, row, found.rows);
+  if (row == found.rows) {
+    std::fill_n(constant + first, last - first, true);
+    return;
+  }
+  for (uint32_t column = first; column < last; column++) {
+    const uint32_t run = column;
+    while (column < last && (candidate[column] = !differs(column, row))) column++;
+    if (column - run >= kLeastConstantColumns) check_run(run, column, row);
+  }
 }
 
 void CsvReader::State::mark_bad(const uint64_t *rows, uint32_t column, const char *why) {
@@ -423,17 +430,25 @@ void CsvReader::State::read_numbers(const Taken &taken) {
   int64_t *numbers_at = values + taken.memory;
   uint64_t *null_words = nulls_of(taken.id), wrong[kWords] = {0};
   std::fill_n(null_words, kWords, 0);
-  if (csvr_numbers(rows_at, before, begins, ends_at, step, found.rows, numbers_at, null_words, wrong)) {
+  const bool once = constant[place[taken.id]];
+  const bool marked_any =
+      csvr_numbers(rows_at, before, begins, ends_at, step, once ? 1 : found.rows, numbers_at, null_words, wrong);
+  if (once) {
+    std::fill_n(numbers_at, found.rows, numbers_at[0]);
+    if (null_words[0] != 0) std::fill_n(null_words, kWords, ~0ull);
+  }
+  if (marked_any) {
     mark_bad(wrong, taken.id, "not a whole number of 64 bits");
     if (taken.key) mark_bad(null_words, taken.id, "empty, and it is a key");
   }
   if (taken.type == COL_INT8) return;
+  const uint32_t rows = once ? 1 : found.rows;
   // What is not negative and has few bits is within: the usual case takes one pass without a comparison.
   uint64_t bits = 0;
-  for (uint32_t row = 0; row < found.rows; row++) bits |= static_cast<uint64_t>(numbers_at[row]);
+  for (uint32_t row = 0; row < rows; row++) bits |= static_cast<uint64_t>(numbers_at[row]);
   if (bits <= static_cast<uint64_t>(taken.most)) return;
   const uint64_t least = static_cast<uint64_t>(taken.least), spread = static_cast<uint64_t>(taken.most) - least;
-  for (uint32_t row = 0; row < found.rows; row++)
+  for (uint32_t row = 0; row < rows; row++)
     if (static_cast<uint64_t>(numbers_at[row]) - least > spread) wrong[row >> 6] |= 1ull << (row & 63);
   mark_bad(wrong, taken.id, "out of its type's range");
 }
@@ -456,18 +471,10 @@ void CsvReader::State::read_texts(const Taken &taken, uint32_t rows) {
   CsvText *texts_at = spans + taken.memory;
   uint64_t *null_words = nulls_of(taken.id);
   std::fill_n(null_words, kWords, 0);
-  // Columns that hold nothing (no error, no parameters, no plan) are common: the places are compared, no byte is looked at.
-  if (*begins + 1 == *ends_at) {
-    uint32_t other = 0;
-    for (uint32_t row = 0; row < rows; row++) other |= (ends_at[row * step] - begins[row * step]) ^ 1;
-    if (other == 0) {
-      std::fill_n(null_words, kWords, ~0ull);
-      std::fill_n(texts_at, rows, CsvText{rows_at, 0});
-      return;
-    }
-  }
+  // Where texts have to be converted each row counts its own.
+  const bool once = constant[place[taken.id]] && found.plain;
   uint32_t longest = 0;
-  for (uint32_t row = 0; row < rows; row++, begins += step, ends_at += step) {
+  for (uint32_t row = 0; row < (once ? 1 : rows); row++, begins += step, ends_at += step) {
     const uint8_t *p = rows_at + (*begins + 1u);
     uint32_t n = *ends_at - (*begins + 1u);
     if (n == 0) {
@@ -485,6 +492,10 @@ void CsvReader::State::read_texts(const Taken &taken, uint32_t rows) {
     }
     texts_at[row] = {p, n};
     longest = std::max(longest, n);
+  }
+  if (once) {
+    std::fill_n(texts_at, rows, texts_at[0]);
+    if (null_words[0] != 0) std::fill_n(null_words, kWords, ~0ull);
   }
   if (found.plain && longest <= taken.limit) return;
   for (uint32_t row = 0; row < rows; row++) fix_text(taken, row, &texts_at[row]);
@@ -553,6 +564,7 @@ void CsvReader::State::add_marks(uint32_t rows) {
   if (!options.columns[CSV_COL_flags] || place[CSV_COL_flags] < 0) return;
   const auto found_at = std::find_if(numbers.begin(), numbers.end(), [](const Taken &t) { return t.id == CSV_COL_flags; });
   int64_t *flags = values + found_at->memory;
+  constant[place[CSV_COL_flags]] = false;
   for (uint32_t row = 0; row < rows; row++) {
     if (escaped[row] != 0) flags[row] |= kCsvFlagEscaped;
     if (cut[row] != 0) flags[row] |= kCsvFlagCut;
@@ -575,6 +587,6 @@ void CsvReader::give_back(uint32_t rows) {
 uint64_t CsvReader::bad_at() const { return state_->bad_at; }
 size_t CsvReader::used_bytes() const { return state_->at; }
 const CsvCounts &CsvReader::counts() const { return state_->counts; }
-const std::vector<std::string> &CsvReader::unknown_columns() const { return state_->unknown; }
+const std::vector<std::string> &CsvReader::unknown_columns() const { return state_->header.unknown; }
 
 }  // namespace pem

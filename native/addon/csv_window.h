@@ -18,8 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "../core/csv_columns.h"
-#include "block_types.h"
+#include "csv_header.h"
 
 namespace pem {
 
@@ -43,6 +42,7 @@ struct CsvWindowColumn {
   const int64_t *values;  // int4, int8, timestamptz (µs since 1970 UTC), xid: checked to be of the type's range; 0: NULL
   const CsvText *texts;   // text, name: UTF-8 without NUL, cut at the options' limits; size 0 where NULL
   const uint8_t *nulls;   // bit (i & 7) of byte i >> 3 set: row i is NULL. nullptr: no NULL in this window
+  bool constant;          // true: every row has the value of row 0 (false may be said all the same)
   bool is_null(uint32_t row) const { return nulls != nullptr && ((nulls[row >> 3] >> (row & 7)) & 1) != 0; }
 };
 

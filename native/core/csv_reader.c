@@ -425,6 +425,42 @@ int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const 
 
 #endif
 
+uint32_t csvr_same(const uint8_t *p, size_t n, const uint32_t *begins, const uint32_t *ends, uint32_t step, uint32_t from,
+                   uint32_t rows) {
+  const uint8_t *model = p + (begins[0] + 1u);
+  const uint32_t size = ends[0] - (begins[0] + 1u);
+  for (uint32_t i = from; i < rows; i++) {
+    const uint32_t begin = begins[(size_t)i * step] + 1;
+    const uint8_t *row = p + begin;
+    if (ends[(size_t)i * step] - begin != size) return i;
+#if defined(__SSE4_1__)
+    /* The last bytes are compared twice, or bytes behind them masked out: no branch but for the whole. */
+    if (size >= 16) {
+      __m128i other = _mm_setzero_si128();
+      for (uint32_t k = 0;; k = k + 32 <= size ? k + 16 : size - 16) {
+        const __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(row + k)),
+                      b = _mm_loadu_si128((const __m128i *)(const void *)(model + k));
+        other = _mm_or_si128(other, _mm_xor_si128(a, b));
+        if (k == size - 16) break;
+      }
+      if (!_mm_testz_si128(other, other)) return i;
+      continue;
+    }
+    if ((size_t)begin + 16 <= n) {
+      /* The model is in front of the row: 16 of its bytes may be read too. */
+      const __m128i a = _mm_loadu_si128((const __m128i *)(const void *)row),
+                    b = _mm_loadu_si128((const __m128i *)(const void *)model);
+      const uint32_t equal = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(a, b));
+      if ((~equal & ((1u << size) - 1)) != 0) return i;
+      continue;
+    }
+#endif
+    (void)n;
+    if (memcmp(row, model, size) != 0) return i;
+  }
+  return rows;
+}
+
 size_t csvr_unquote(const uint8_t *p, size_t n, uint8_t *out) {
   size_t size = 0;
   while (n != 0) {

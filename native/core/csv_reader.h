@@ -85,6 +85,13 @@ int csvr_numbers(const uint8_t *p, size_t before, const uint32_t *begins, const 
 int csvr_numbers_single(const uint8_t *p, const uint32_t *begins, const uint32_t *ends, uint32_t step, uint32_t rows,
                         int64_t *values, uint64_t *nulls, uint64_t *bad);
 
+/*
+ * The first row from `from` on, below `rows`, that has other bytes than row 0 between begins[i * step] and ends[i * step];
+ * `rows` when there is none. The n bytes at p may be read.
+ */
+uint32_t csvr_same(const uint8_t *p, size_t n, const uint32_t *begins, const uint32_t *ends, uint32_t step, uint32_t from,
+                   uint32_t rows);
+
 /* Copies the inside of a quoted field, doubled quotes made single. `out` must hold n bytes; answers how many it got. */
 size_t csvr_unquote(const uint8_t *p, size_t n, uint8_t *out);
 

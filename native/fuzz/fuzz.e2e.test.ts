@@ -62,6 +62,18 @@ function aggregateSeeds(): Buffer[] {
   return files.flatMap((file) => sizes.map((size) => Buffer.concat([Buffer.from(size), file])));
 }
 
+/** Behind the bytes that choose filter, size of reads and where the ring begins (see fuzz_trace.cc). */
+function traceSeeds(): Buffer[] {
+  const next = random(41);
+  const files = [traceFile(traceRows(40, 0.3, next)), pgbenchFile(60, next)];
+  const ways = [
+    [0, 255, 128],
+    [0x15, 0, 0],
+    [0x4a, 90, 255],
+  ];
+  return files.flatMap((file) => ways.map((way) => Buffer.concat([Buffer.from(way), file])));
+}
+
 /** Behind the byte that says whether the text is cut (see fuzz_fingerprint.cc). */
 function fingerprintSeeds(): Buffer[] {
   const texts = [
@@ -76,6 +88,7 @@ function fingerprintSeeds(): Buffer[] {
 
 async function seeds(target: string): Promise<Buffer[]> {
   if (target === 'fuzz_aggregate') return aggregateSeeds();
+  if (target === 'fuzz_trace') return traceSeeds();
   if (target === 'fuzz_fingerprint') return fingerprintSeeds();
   if (target === 'fuzz_csv') return csvSeeds();
   if (target === 'fuzz_csv_trip') return tripSeeds();
@@ -97,7 +110,7 @@ async function seeds(target: string): Promise<Buffer[]> {
 describe.skipIf(clang === undefined)('fuzzing', () => {
   const targets = [
     ...['fuzz_verify', 'fuzz_build', 'fuzz_csv', 'fuzz_csv_trip'],
-    ...['fuzz_fingerprint', 'fuzz_aggregate'],
+    ...['fuzz_fingerprint', 'fuzz_aggregate', 'fuzz_trace'],
   ];
   for (const target of targets) {
     it(`${target} finds nothing`, { timeout: 240_000 + 1000 * seconds }, async () => {
@@ -110,10 +123,16 @@ describe.skipIf(clang === undefined)('fuzzing', () => {
         'block_verify',
         'block_write',
         'csv_block',
+        'csv_header',
         'csv_window',
         'memory',
         'trace_aggregate',
         'trace_aggregate_block',
+        'trace_filter',
+        'trace_groups',
+        'trace_result',
+        'trace_rows',
+        'trace_scan',
       ];
       const objects = coreSources.map((file) => {
         const object = `${target}_${basename(file)}.o`;

@@ -249,6 +249,34 @@ static void test_numbers(void) {
   }
 }
 
+static void test_same(void) {
+  for (int round = 0; round < 20000; round++) {
+    enum { COUNT = 24 };
+    uint8_t text[COUNT * 100];
+    uint32_t ends[COUNT + 1], row = 0;
+    const uint32_t size = chance(round % 2 == 0 ? 20 : 90), other = chance(2 * COUNT), from = 1 + chance(3);
+    size_t n = 0;
+    ends[0] = UINT32_MAX;
+    for (uint32_t i = 0; i < COUNT; i++) {
+      uint32_t bytes = size;
+      for (uint32_t k = 0; k < size; k++) text[n + k] = (uint8_t)('a' + k % 26);
+      if (i == other && size != 0 && chance(2) == 0) text[n + chance(size)] ^= 1;
+      else if (i == other) bytes = size + 1;
+      text[n + size] = ',';
+      n += bytes;
+      ends[i + 1] = (uint32_t)n;
+      text[n++] = ',';
+    }
+    uint8_t *copy = exact(text, n - 1);
+    for (row = from; row < COUNT; row++) {
+      const uint32_t begin = ends[row] + 1, bytes = ends[row + 1] - begin;
+      if (bytes != ends[1] || memcmp(copy + begin, copy, bytes) != 0) break;
+    }
+    CHECK(csvr_same(copy, n - 1, ends, ends + 1, 1, from, COUNT) == row);
+    free(copy);
+  }
+}
+
 static const char *converted(const char *encoding, const char *text, size_t n, size_t limit, enc_made *made) {
   static uint8_t out[200];
   uint8_t *copy = exact(text, n), *to = malloc(limit == 0 ? 1 : limit);
@@ -299,6 +327,7 @@ int main(void) {
   test_random_bytes();
   test_round_trip();
   test_numbers();
+  test_same();
   test_encodings();
   return 0;
 }

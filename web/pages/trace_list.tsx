@@ -1,9 +1,9 @@
 /** Traces of a server, or of all that the user sees: state, what they take, start, stop, delete, and the form of a new one. */
 import { useState } from 'preact/hooks';
-import { TraceState } from '../panels/trace_banner.js';
+import { CostBanner, TraceState } from '../panels/trace_banner.js';
 import { ApiError, sendJson } from '../store/api.js';
 import { fleetKnown, servers, serversByTarget } from '../store/fleet.js';
-import { mayManage, type Trace, type TraceSchedule, useAsk } from '../store/trace.js';
+import { mayManage, type Trace, type TraceSchedule, type TraceWithRuns, useAsk } from '../store/trace.js';
 import { describeOptions } from '../store/trace_form.js';
 import { goTo, traceLink } from '../store/trace_route.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
@@ -86,6 +86,27 @@ export function TraceActions({ trace, onDone }: { trace: Trace; onDone: (deleted
     </span>
   );
 }
+
+/** What a running trace costs, beside the list. */
+function RunningCost({ trace }: { trace: Trace }) {
+  const asked = useAsk<TraceWithRuns>(`/traces/${trace.id}`, 2000);
+  if (asked.value === undefined) return null;
+  const link = traceLink({ target: trace.targetId, trace: trace.id, view: 'top' });
+  return (
+    <CostBanner
+      trace={asked.value}
+      run={asked.value.runs[0]}
+      title={
+        <h2>
+          <TraceState trace={asked.value} /> <a href={link}>{trace.name}</a>
+        </h2>
+      }
+    />
+  );
+}
+
+/** A server runs at most eight at once. */
+const mostBanners = 8;
 
 export function TraceList({ target }: { target: number }) {
   const server = serversByTarget.value.get(target);
@@ -199,6 +220,12 @@ export function TraceList({ target }: { target: number }) {
           ▲ {trace.name}: {trace.error}
         </p>
       ))}
+      {traces
+        .filter((trace) => trace.state === 'running')
+        .slice(0, mostBanners)
+        .map((trace) => (
+          <RunningCost key={trace.id} trace={trace} />
+        ))}
       <Panel title="Traces" wide error={asked.value === undefined ? undefined : asked.error}>
         <DataTable
           label="Traces"

@@ -2,6 +2,7 @@
  * What a run of a trace is doing and what it costs: rows a second, bytes on the server's disk, lost rows, how far PEM is
  * behind. Rates are between two reports of the agent; what is not known says so.
  */
+import type { ComponentChildren } from 'preact';
 import { useRef } from 'preact/hooks';
 import type { Run, Trace } from '../store/trace.js';
 import { formatAgo, formatTime, formatValue } from '../ui/format.js';
@@ -48,14 +49,26 @@ function useGrowth(run: Run | undefined, value: number | null | undefined): numb
   return seen.current.rate;
 }
 
-export function CostBanner({ trace, run }: { trace: Trace; run: Run | undefined }) {
+/** An agent that is away hears of a request when it is back. */
+function waitingFor(trace: Trace): string | undefined {
+  if (trace.agentId === null)
+    return 'No agent watches this server any more: nothing can be started or stopped.';
+  if (!trace.pending || trace.agentStatus === 'up') return undefined;
+  return `The agent’s state is ${trace.agentStatus ?? 'unknown'}: it is told to ${trace.request} when it answers.`;
+}
+
+/** @param title where several stand on a page: whose cost it is */
+export function CostBanner(props: { trace: Trace; run: Run | undefined; title?: ComponentChildren }) {
+  const { trace, run, title } = props;
   const written = run?.serverRows ?? run?.rowsRead;
   const rowsPerS = useGrowth(run, written);
   const bytesPerS = useGrowth(run, run?.serverBytes ?? run?.bytesRead);
   if (run === undefined) {
     return (
       <p class="banner">
-        {trace.error ??
+        {title}{' '}
+        {waitingFor(trace) ??
+          trace.error ??
           (trace.nextAtUs === null
             ? 'This trace has not run yet.'
             : `This trace has not run yet; it starts ${formatTime(trace.nextAtUs / 1000)}.`)}
@@ -80,13 +93,15 @@ export function CostBanner({ trace, run }: { trace: Trace; run: Run | undefined 
       : undefined,
     run.badRows > 0 ? `${formatValue(run.badRows, 'rows')} could not be read.` : undefined,
     run.repeatedRows > 0 ? `${formatValue(run.repeatedRows, 'rows')} may be counted twice.` : undefined,
-    trace.agentStatus !== null && trace.agentStatus !== 'up' && running
+    waitingFor(trace),
+    trace.agentStatus !== null && trace.agentStatus !== 'up' && running && !trace.pending
       ? `The agent’s state is ${trace.agentStatus}: figures are of ${formatAgo(run.reportedAtUs, Date.now())}.`
       : undefined,
     trace.error ?? undefined,
   ].filter((text) => text !== undefined);
   return (
     <section class="banner" aria-label="What the trace costs">
+      {title}
       <dl class="figures">
         <div>
           <dt>Rows</dt>

@@ -153,7 +153,11 @@ export function VirtualGrid(props: Props) {
           ))}
         </div>
         <div class="vspace" style={{ height: `${spacer}px` }}>
-          <div class="vrows" style={{ transform: scaled ? 'none' : `translateY(${-(top % 1) * rowPx}px)` }}>
+          <div
+            class="vrows"
+            role="rowgroup"
+            style={{ transform: scaled ? 'none' : `translateY(${-(top % 1) * rowPx}px)` }}
+          >
             {rows.map((row, index) => {
               const place = first + index;
               return (

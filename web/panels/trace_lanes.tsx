@@ -92,7 +92,8 @@ function Lanes({ trace, run, fromUs, toUs }: Props) {
       </div>
       {lanes.pids.length > 0 && (
         <p class="muted says">
-          The darker, the busier; <span class="error">▀</span> a call failed. Press on a bar to see its call.
+          A lane is a session, named by its process ID: the stronger its colour, the busier;{' '}
+          <span class="error">▀</span> a call failed. Press on a bar to see its call.
         </p>
       )}
       {picked !== undefined && (

@@ -125,7 +125,7 @@ test('a trace is made by the form: what is wrong is said at its field, then it i
     request: 'start',
     duration_s: 600,
   });
-  await until(page, `${textOf('.banner')}.includes('has not run yet')`);
+  await until(page, `${textOf('.banner')}.includes('told to start when it answers')`);
 });
 
 test('stop and delete are asked for; deletion only after a second word', async () => {
@@ -294,8 +294,8 @@ test('five million calls scroll without a stall', async () => {
   console.log(
     `5 M calls: frames p50 ${gaps[Math.floor(gaps.length / 2)]?.toFixed(0)} ms, p95 ${gaps[Math.floor(gaps.length * 0.95)]?.toFixed(0)} ms, longest ${gaps.at(-1)?.toFixed(0)} ms`,
   );
-  // Wide: the machine is shared. A view that went through all rows for a frame would take longer.
-  expect(gaps[Math.floor(gaps.length * 0.95)]).toBeLessThan(150);
+  // Wide: the machine is shared. A view that went through all rows for each frame would take longer every time.
+  expect(gaps[Math.floor(gaps.length / 2)]).toBeLessThan(60);
   await many.close();
 });
 

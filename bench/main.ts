@@ -13,6 +13,7 @@ const runs: Readonly<Record<string, () => Promise<BenchRun>>> = {
   latency: () => import('./runs/latency.js'),
   push: () => import('./runs/push.js'),
   ui: () => import('./runs/ui.js'),
+  'csv-read': () => import('./runs/csv_read.js'),
   'profiler-instructions': () => import('./runs/profiler_instructions.js'),
   profiler: () => import('./runs/profiler.js'),
   'profiler-row': () => import('./runs/profiler_row.js'),

@@ -309,8 +309,9 @@ test('a browser that does not read costs its bound, then gets a snapshot', async
   await ingester.commit(agent.agentId, boot, next(), [sessions('the end')]);
   await quick.until(() => JSON.stringify(textOf(last(quick))) === '["the end"]');
   slow.socket.resume();
-  await slow.until(() => last(slow)?.kind === 'snapshot' && slow.frames.length > 1);
-  expect(textOf(last(slow))).toEqual(['the end']);
+  // The first snapshot may be older than the end: the sockets' own buffers took what made room for it.
+  await slow.until(() => JSON.stringify(textOf(last(slow))) === '["the end"]');
+  expect(slow.frames.filter((frame) => frame.kind === 'snapshot').length).toBeGreaterThan(1);
   expect(slow.frames.length).toBeLessThan(sent);
 });
 

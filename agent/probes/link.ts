@@ -134,7 +134,8 @@ export class ServerLink {
   /** A third connection, to the database that the server is monitored through; there is one at a time. */
   async lend(): Promise<LentConnection> {
     if (this.lent !== null && !this.lent.closed) throw new Error('the connection is lent already');
-    const connection = await this.open(undefined, linkLimits.clusterStatementMs);
+    // One too many for the role's limit is no reason to keep probes waiting.
+    const connection = await this.open(undefined, linkLimits.clusterStatementMs, true);
     this.lent = connection;
     return {
       get closed() {

@@ -298,6 +298,9 @@ export class Follower {
         for (const piece of again) piece.slot.at += piece.bytes.length;
       }
       return fresh.length === 0 ? 0 : await this.#take(fresh);
+    } catch (error) {
+      this.#countAgain();
+      throw error;
     } finally {
       releaseStream(stream);
     }
@@ -439,6 +442,16 @@ export class Follower {
     this.#tokensAtMs = nowMs;
     this.#eventTokens = Math.min(eventsPerS, this.#eventTokens + grown);
     return this.#eventTokens > 0 && outbox.backlogShare() < limits.eventsBacklogShare;
+  }
+
+  /** The aggregate may have rows whose positions were not written down: they are read again, as after a restart. */
+  #countAgain(): void {
+    this.#statements.reset();
+    if (this.travelling.statements === undefined) return;
+    for (const slot of this.#slots.values()) {
+      const { file, at } = this.#positions.counted.get(slot.number) ?? { file: 1, at: 0 };
+      Object.assign(slot, { file, at });
+    }
   }
 
   #slotOf(number: number): Slot {

@@ -46,13 +46,13 @@ interface Served {
 /** What PEM was told last of a trace. */
 interface Told {
   readonly words: string;
-  readonly counts: string;
+  readonly text: string;
   readonly atMs: number;
 }
 
 const defaultIntervalMs = 10_000;
-/** Reports in one pem.sync(). */
-const mostReports = 64;
+/** Of all reports in one pem.sync(), as JSON; PEM takes 256 KiB. */
+const mostReportBytes = 100_000;
 
 export class Profiler implements TraceReports {
   readonly #options: ProfilerOptions;
@@ -105,17 +105,20 @@ export class Profiler implements TraceReports {
     sums.running = 0;
     sums.lagBytes = 0;
     const reports: TraceReport[] = [];
+    let bytes = 0;
     for (const { traces } of this.#served.values()) {
       if (traces === null) continue;
       sums.running += traces.running;
       sums.lagBytes += traces.lagBytes;
       for (const report of traces.reports()) {
         const told = this.#told.get(report.id);
+        const text = JSON.stringify(report);
         const isNews =
           told === undefined ||
           told.words !== wordsOf(report) ||
-          (told.counts !== JSON.stringify(report) && nowMs - told.atMs >= this.#limits.reportMs);
-        if (isNews && reports.length < mostReports) reports.push(report);
+          (told.text !== text && nowMs - told.atMs >= this.#limits.reportMs);
+        bytes += isNews ? text.length : 0;
+        if (isNews && bytes <= mostReportBytes) reports.push(report);
       }
     }
     return reports;
@@ -124,7 +127,7 @@ export class Profiler implements TraceReports {
   taken(reports: readonly TraceReport[]): void {
     const atMs = this.#options.clock.monotonicMs();
     for (const report of reports) {
-      this.#told.set(report.id, { words: wordsOf(report), counts: JSON.stringify(report), atMs });
+      this.#told.set(report.id, { words: wordsOf(report), text: JSON.stringify(report), atMs });
       for (const { traces } of this.#served.values()) traces?.told(report);
     }
   }
@@ -193,7 +196,7 @@ function wordsOf(report: TraceReport): string {
     serverId,
     stopReason,
   ]);
-  return JSON.stringify({ ...report, runs });
+  return JSON.stringify({ ...report, error: report.code, runs });
 }
 
 function travellingOf(definitions: AgentDefinitions, targetId: number): TargetTravelling {

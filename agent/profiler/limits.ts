@@ -28,7 +28,9 @@ export const followLimits = {
   settleMs: 1500,
   /** After an error that needs an operator, ms. */
   refusedRetryMs: 30_000,
+  /** After another one, doubled each time up to the second. */
   unreachableRetryMs: 1000,
+  longestRetryMs: 10_000,
   /** Counts travel to PEM at most this often, ms. */
   reportMs: 5000,
 } as const;

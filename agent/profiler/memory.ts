@@ -39,6 +39,7 @@ const current = v.object({
 
 const trace = v.object({
   targetId: v.number(),
+  token: v.string(),
   handledSeq: v.number(),
   /** Runs of the schedule that began before this moment are over, also where they ended early. */
   overUs: v.number(),

@@ -4,8 +4,8 @@
  *
  * 1. One loop, one step after the other: traces of a server share its connection and its time. Reading takes a quarter of
  *    that time at most.
- * 2. What ends the session is said of all traces that need it, and tried again: at once where the server was away (the gate
- *    of probes/gate.ts decides), after half a minute where somebody has to do something there.
+ * 2. What ends the session is said of all traces that need it, and tried again: soon, then up to every ten seconds, where
+ *    the server was away (the gate of probes/gate.ts may say later), after half a minute where somebody has to act there.
  * 3. On stop what was counted goes to the spool; traces go on at the server and are found again.
  */
 import { errorCode, errorText } from '../../src/base/errors.js';
@@ -52,6 +52,8 @@ export class ServerTraces {
   #list: readonly ServerTrace[] | null = null;
   #listedAtMs = 0;
   #lastTrouble = '';
+  /** In a row. */
+  #failures = 0;
   #stopping = false;
   /** Something changed since the loop began its step. */
   #isCalled = false;
@@ -75,8 +77,10 @@ export class ServerTraces {
     this.#travelling = travelling;
     const wanted = new Map(definitions.map((definition) => [definition.id, definition]));
     for (const [id, definition] of wanted) {
+      // Another trace of that number: PEM's database was restored. What is left of the other one ends by its own limits.
+      if (this.#traces.get(id)?.memory.token !== definition.token) this.#traces.delete(id);
       if (!this.#traces.has(id)) {
-        const isRemembered = this.#options.memory.traces.has(id);
+        const isRemembered = this.#options.memory.traces.get(id)?.token === definition.token;
         if (!isRemembered) this.#options.memory.traces.set(id, newMemory(definition));
         this.#add(id, isRemembered);
       }
@@ -175,6 +179,7 @@ export class ServerTraces {
       if (result.changed) this.#list = null;
     }
     this.#lastTrouble = '';
+    this.#failures = 0;
     const restMs = (this.#serverMs() - serverMs) * (1 / limits.readShare - 1);
     const pollMs = more ? 0 : this.#rows() > rowsBefore ? limits.busyPollMs : limits.idlePollMs;
     return Math.max(restMs, Math.min(pollMs, this.#list === null ? limits.busyPollMs : pollMs));
@@ -191,7 +196,8 @@ export class ServerTraces {
       this.#lastTrouble = code;
       log.warn({ code, target: target.targetId, reason: errorText(error) }, 'traces are not followed');
     }
-    return isFinal ? limits.refusedRetryMs : limits.unreachableRetryMs;
+    if (isFinal) return limits.refusedRetryMs;
+    return Math.min(limits.unreachableRetryMs * 2 ** this.#failures++, limits.longestRetryMs);
   }
 
   async #open(): Promise<ProfilerSession> {

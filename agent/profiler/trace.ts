@@ -285,7 +285,10 @@ export class Trace {
       if (this.#runs.has(run) || (!server.running && definition.keepFiles)) continue;
       const untilUs =
         definition.durationS === null ? null : server.startedUs + definition.durationS * 1_000_000;
-      const isOurs = memory.current === null || memory.current.key === key;
+      const isStopped =
+        definition.request === 'stop' &&
+        (key.startsWith('m') || definition.handledSeq < definition.requestSeq);
+      const isOurs = !isStopped && (memory.current === null || memory.current.key === key);
       if (server.running && isOurs) {
         memory.current = { key, untilUs: memory.current?.untilUs ?? untilUs, parts: Number(part ?? 1) };
       }

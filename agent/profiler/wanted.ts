@@ -13,6 +13,7 @@ import type { TraceMemory } from './memory.js';
 export function newMemory(definition: TraceDefinition): TraceMemory {
   return {
     targetId: definition.targetId,
+    token: definition.token,
     handledSeq: definition.handledSeq,
     overUs: 0,
     current: null,

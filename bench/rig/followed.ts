@@ -48,6 +48,7 @@ const quickLimits: FollowLimits = {
   settleMs: 150,
   refusedRetryMs: 200,
   unreachableRetryMs: 50,
+  longestRetryMs: 50,
   reportMs: 50,
 };
 

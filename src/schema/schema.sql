@@ -1110,7 +1110,7 @@ BEGIN
   IF request IS NULL OR request NOT IN ('start', 'stop') THEN
     RAISE EXCEPTION 'a trace is started or stopped' USING ERRCODE = 'PE022';
   END IF;
-  UPDATE pem.trace t SET request = request_trace.request, request_seq = t.request_seq + 1, requested_by = pem.invoker(),
+  UPDATE pem.trace t SET request = request_trace.request, request_seq = greatest(t.request_seq, t.handled_seq) + 1, requested_by = pem.invoker(),
       requested_at = now()
    WHERE t.id = it.id;
   PERFORM pem.bump_target(it.target_id);

@@ -136,6 +136,7 @@ BEGIN
   RETURN made;
 END $$;
 
+-- A number that no agent has dealt with yet, also where this database was restored and is behind it.
 -- Start: a run that begins now, unless one is going on. Stop: the end of the one that is going on; the schedule stays.
 CREATE FUNCTION pem.request_trace(trace_id bigint, request text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -145,7 +146,7 @@ BEGIN
   IF request IS NULL OR request NOT IN ('start', 'stop') THEN
     RAISE EXCEPTION 'a trace is started or stopped' USING ERRCODE = 'PE022';
   END IF;
-  UPDATE pem.trace t SET request = request_trace.request, request_seq = t.request_seq + 1, requested_by = pem.invoker(),
+  UPDATE pem.trace t SET request = request_trace.request, request_seq = greatest(t.request_seq, t.handled_seq) + 1, requested_by = pem.invoker(),
       requested_at = now()
    WHERE t.id = it.id;
   PERFORM pem.bump_target(it.target_id);

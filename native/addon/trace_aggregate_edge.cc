@@ -135,12 +135,16 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
   }
 
  private:
-  // Says that the aggregate is at work while it lives.
+  // Says that the aggregate is at work, until end() or its own end.
   struct Busy {
     explicit Busy(std::shared_ptr<bool> flag) : flag(std::move(flag)) { *this->flag = true; }
-    ~Busy() { *flag = false; }
+    ~Busy() { end(); }
     Busy(const Busy &) = delete;
     Busy &operator=(const Busy &) = delete;
+    void end() {
+      if (flag != nullptr) *flag = false;
+      flag = nullptr;
+    }
     std::shared_ptr<bool> flag;
   };
 
@@ -239,7 +243,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     return Job::Start(
         env, keep, [job, busy, aggregate = aggregate_](CodecError *) { return RunAdd(job.get(), aggregate.get()); },
         [job, busy](Napi::Env e, Napi::Array) {
-          *busy->flag = false;
+          busy->end();
           return ToAdded(e, *job);
         });
   }
@@ -282,7 +286,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
                                              error);
         },
         [blocks, busy](Napi::Env e, Napi::Array) {
-          *busy->flag = false;
+          busy->end();
           return ToBuffers(e, blocks.get());
         });
   }
@@ -306,7 +310,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
           return aggregate->write_texts(*meta, *wanted, static_cast<uint64_t>(most), blocks.get(), error);
         },
         [blocks, busy](Napi::Env e, Napi::Array) {
-          *busy->flag = false;
+          busy->end();
           return ToBuffers(e, blocks.get());
         });
   }

@@ -11,11 +11,14 @@
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { connect } from '../native/index.js';
 import { errorCode, errorText, PemError } from '../src/base/errors.js';
 import { openLog } from '../src/base/log.js';
 import type { AgentDefinitions } from '../src/wire/config.js';
+import { adviseCommand } from './advice/advise.js';
 import { type AgentConfig, checkPrivate, readConfig } from './config.js';
-import { type Scheduler, startScheduler } from './scheduler/index.js';
+import { commandKinds } from './link/commands.js';
+import { type Scheduler, serverParams, startScheduler } from './scheduler/index.js';
 import { agentVersion } from './version.js';
 import { startWorker, type Worker } from './worker.js';
 
@@ -82,6 +85,14 @@ function run(): void {
     version: agentVersion(),
     log,
     servers: () => measuring?.scheduler()?.servers() ?? [],
+    commandKinds: {
+      ...commandKinds,
+      advise_indexes: adviseCommand({
+        connect,
+        servers: () => worker.definitions.current?.servers ?? [],
+        params: (server, database) => serverParams(server, database, config.serverPassfile ?? undefined),
+      }),
+    },
     traces: {
       pending: () => measuring?.scheduler()?.traces.pending() ?? [],
       taken: (reports) => measuring?.scheduler()?.traces.taken(reports),

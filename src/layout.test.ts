@@ -18,7 +18,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   'profiler-ext': [],
   'src/base': ['src/wire', 'native'],
   // Index advice: asked for by the command line, and of agents.
-  'src/advice': ['src/base', 'native'],
+  'src/advice': ['src/wire', 'src/base', 'native'],
   'src/catalog': ['src/wire', 'src/base'],
   'src/pki': ['src/base'],
   'src/schema': ['src/wire', 'src/base', 'src/catalog'],

@@ -2,9 +2,10 @@
  * The statements that make an advised index, and what else is to be said of it. In: a candidate, names that are taken. Out:
  * CREATE INDEX lines with quoted names, how it stands to the indexes there are, warnings. Pure.
  */
+
+import type { AdvisedIndex, Overlap } from '../wire/advice.js';
 import { type Candidate, createSql, type IndexInfo, type TableInfo } from './candidates.js';
 import { nameSql } from './lexer.js';
-import type { AdvisedIndex, Overlap } from './model.js';
 import { tableKey } from './tables.js';
 
 const longestNameBytes = 63;

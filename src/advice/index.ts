@@ -3,23 +3,24 @@
  * few hypothetical indexes that lower the planner's costs, with everything that is known for and against them; or a coded
  * error that tells what is missing. Nothing is changed on the server and no statement is run; see session.ts.
  */
-import { type Candidate, candidatesFor, createSql, keysSql, type TableInfo } from './candidates.js';
-import { type Choice, chooseIndexes, type Made, type Planned, type Planner } from './choose.js';
-import { createLines, overlapsOf, warningsOf } from './ddl.js';
-import { nameSql } from './lexer.js';
 import type {
-  AdviceOptions,
   AdvisedIndex,
   DatabaseAdvice,
   SkippedStatement,
   StatementAdvice,
   WorkStatement,
-} from './model.js';
+} from '../wire/advice.js';
+import { type Candidate, candidatesFor, createSql, keysSql, type TableInfo } from './candidates.js';
+import { type Choice, chooseIndexes, type Made, type Planned, type Planner } from './choose.js';
+import { createLines, overlapsOf, warningsOf } from './ddl.js';
+import { nameSql } from './lexer.js';
+import type { AdviceOptions } from './model.js';
 import type { PlanFacts } from './plan.js';
 import { AdviceSession, type Explainable, type Session } from './session.js';
 import { prepareText, writtenTable } from './statement.js';
 import { readTables, tableKey, takenNames } from './tables.js';
 
+export * from '../wire/advice.js';
 export * from './model.js';
 export type { Session } from './session.js';
 

@@ -21,6 +21,7 @@ import { sessionRoutes } from './session.js';
 import { systemRoutes } from './system.js';
 import { tokenRoutes } from './token.js';
 import { traceRoutes } from './trace.js';
+import { traceAdviceRoutes } from './trace_advice.js';
 import { traceDataRoutes } from './trace_data.js';
 
 export const basePath = '/pem/api/v1';
@@ -47,6 +48,7 @@ export const restRoutes: readonly RestRoute[] = [
   ...traceRoutes,
   ...systemRoutes,
   ...traceDataRoutes,
+  ...traceAdviceRoutes,
   openApiRoute,
 ];
 

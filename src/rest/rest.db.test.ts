@@ -36,6 +36,18 @@ beforeAll(async () => {
     [agent.hostTarget],
   );
   trace = await addTrace('a trace');
+  await pem.query(`CREATE TABLE pempart.sql_trace_statements_test PARTITION OF pemhistory.sql_trace_statements
+    FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-01-02 00:00+00')`);
+  await pem.query(
+    `INSERT INTO pemhistory.sql_trace_statements (target_id, recorded_at, trace, database, username, nested, query_id, fingerprint,
+       calls, exec_us) VALUES ($1, '2026-01-01 01:00+00', 1, 'shop', 'app', false, 5, 6, 7, 8)`,
+    [server],
+  );
+  await pem.query(
+    `INSERT INTO pemdata.sql_trace_texts (target_id, fingerprint, recorded_at, text, _arrival, _seq)
+       VALUES ($1, 6, now(), 'select ?', 1, 1)`,
+    [server],
+  );
   web = await startWeb(pem);
   ada = await web.signIn('ada', password);
   root = await web.signIn('root', rootPassword);
@@ -176,6 +188,7 @@ test('every path, method and reply of the document is what the server does', asy
     'post /session/link': { token: 'unknown' },
     'post /token': { username: 'ada', password: 'secret of ada' },
     'put /probe/config/{target}/{probe}': { intervalMs: 5000, enabled: true },
+    'post /traces/{id}/advice': { statements: 10 },
     'post /traces/{id}/chosen': { calls: [[startUs, 1, 1]] },
     'post /traces': {
       targetId: server,

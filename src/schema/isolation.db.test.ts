@@ -311,6 +311,7 @@ const aimed: Readonly<Record<string, (b: RigAgent) => readonly unknown[]>> = {
   'pem.create_trace': (b) => [b.serverTargets[0], 'x', {}, null, null, true, 1, false, false],
   'pem.request_trace': () => [traces.B, 'start'],
   'pem.delete_trace': () => [traces.B],
+  'pem.request_advice': () => [traces.B, { statements: [] }],
 };
 
 test('functions with rights of their own refuse what the invoker does not see', async () => {

@@ -1100,6 +1100,41 @@ END $$;
 
 ALTER FUNCTION pem.renew_certificate(csr text) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.request_advice(trace_id bigint, request jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.trace := pem.seen_trace(request_advice.trace_id);
+  agent int := (SELECT ta.agent_id FROM pem.target_agent ta WHERE ta.target_id = it.target_id AND ta.until IS NULL);
+  asked jsonb;
+  made bigint;
+BEGIN
+  IF agent IS NULL THEN
+    RAISE EXCEPTION 'no agent watches the server of trace %', it.id USING ERRCODE = 'PE022';
+  END IF;
+  IF jsonb_typeof(request) IS DISTINCT FROM 'object' OR jsonb_typeof(request -> 'statements') IS DISTINCT FROM 'array' THEN
+    RAISE EXCEPTION 'a request has statements' USING ERRCODE = 'PE022';
+  END IF;
+  SELECT c.id INTO made FROM pem.command c
+   WHERE c.agent_id = agent AND c.done_at IS NULL AND c.kind = 'advise_indexes' AND c.created_at > now() - interval '15 min'
+     AND (c.payload ->> 'traceId')::bigint = it.id
+   ORDER BY c.id DESC LIMIT 1;
+  IF FOUND THEN
+    RETURN made;
+  END IF;
+  asked := request || jsonb_build_object('token', gen_random_uuid(), 'traceId', it.id, 'targetId', it.target_id);
+  IF pg_column_size(asked) > 131072 OR octet_length(asked::text) > 131072
+     OR (SELECT count(*) FROM pem.command c WHERE c.agent_id = agent AND c.done_at IS NULL) >= 100 THEN
+    RAISE EXCEPTION 'a request has at most 128 KiB, and at most 100 commands wait for an agent' USING ERRCODE = 'PE022';
+  END IF;
+  INSERT INTO pem.command (agent_id, kind, payload, created_by)
+    VALUES (agent, 'advise_indexes', asked, pem.invoker()) RETURNING id INTO made;
+  RETURN made;
+END $$;
+
+ALTER FUNCTION pem.request_advice(trace_id bigint, request jsonb) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.request_trace(trace_id bigint, request text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1196,6 +1231,9 @@ DECLARE
   agent pem.agent := pem.seen_agent(send_command.agent_id);
   made bigint;
 BEGIN
+  IF kind = 'advise_indexes' THEN
+    RAISE EXCEPTION 'advice is asked for by pem.request_advice' USING ERRCODE = 'PE022';
+  END IF;
   IF kind IS NULL OR length(kind) NOT BETWEEN 1 AND 63 OR pg_column_size(payload) > 65536 OR octet_length(payload::text) > 65536
      OR (SELECT count(*) FROM pem.command c WHERE c.agent_id = agent.id AND c.done_at IS NULL) >= 100 THEN
     RAISE EXCEPTION 'a command has a kind and at most 64 KiB, and at most 100 wait for an agent' USING ERRCODE = 'PE022';
@@ -3082,6 +3120,20 @@ ALTER TABLE ONLY pem.trace_run
 ALTER TABLE ONLY pem.trace
     ADD CONSTRAINT trace_target_id_fkey FOREIGN KEY (target_id) REFERENCES pem.target(id);
 
+CREATE POLICY advice ON pem.command FOR SELECT TO pem_user USING (
+CASE
+    WHEN (kind = 'advise_indexes'::text) THEN (((payload ->> 'targetId'::text))::bigint IN ( SELECT t.id
+       FROM pem.target t))
+    ELSE false
+END);
+
+CREATE POLICY advice_alone ON pem.command AS RESTRICTIVE FOR SELECT TO pem_user USING (
+CASE
+    WHEN (kind = 'advise_indexes'::text) THEN (((payload ->> 'targetId'::text))::bigint IN ( SELECT t.id
+       FROM pem.target t))
+    ELSE true
+END);
+
 ALTER TABLE pem.agent ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE pem.agent_heartbeat ENABLE ROW LEVEL SECURITY;
@@ -3575,6 +3627,9 @@ GRANT ALL ON FUNCTION pem.remove_server(target_id bigint) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.renew_certificate(csr text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.renew_certificate(csr text) TO pem_agent;
+
+REVOKE ALL ON FUNCTION pem.request_advice(trace_id bigint, request jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.request_advice(trace_id bigint, request jsonb) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.request_trace(trace_id bigint, request text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.request_trace(trace_id bigint, request text) TO pem_admin;

@@ -6,6 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type {
+  AdviceFailure,
   AdviceOptions,
   AdviceProgress,
   DatabaseAdvice,
@@ -42,14 +43,9 @@ export interface TracedWork {
   readonly left: readonly string[];
 }
 
-export interface DatabaseFailure {
-  readonly database: string;
-  readonly code: string;
-  readonly reason: string;
-}
-
-const forms = ['text', 'json'];
+/** Of a trace, those with the most time. */
 const mostDatabases = 5;
+const forms = ['text', 'json'];
 /** Of a sample as the scan reads it; longer ones are cut there. */
 const sampleBytes = 4000;
 const queryCut = 1;
@@ -158,9 +154,9 @@ async function adviseAll(
   work: TracedWork,
   words: AdviseWords,
   signal: AbortSignal,
-): Promise<{ advice: DatabaseAdvice[]; failures: DatabaseFailure[] }> {
+): Promise<{ advice: DatabaseAdvice[]; failures: AdviceFailure[] }> {
   const advice: DatabaseAdvice[] = [];
-  const failures: DatabaseFailure[] = [];
+  const failures: AdviceFailure[] = [];
   let first: unknown;
   for (const [database, statements] of work.databases) {
     if (signal.aborted) break;

@@ -1,6 +1,6 @@
 /** Index advice for people. In: advice of one or several databases. Out: text of a width; first of all that it is an estimate. */
-import type { AdvisedIndex, DatabaseAdvice, WorkStatement } from '../../advice/index.js';
-import type { DatabaseFailure, TracedWork } from './advise.js';
+import type { AdviceFailure, AdvisedIndex, DatabaseAdvice, WorkStatement } from '../../advice/index.js';
+import type { TracedWork } from './advise.js';
 import { bytes, count, duration, percent, printable, textTable } from './format.js';
 
 const mostStatements = 8;
@@ -12,7 +12,7 @@ const cost = (value: number): string => (value < 100 ? value.toPrecision(3) : co
 export function adviceText(
   work: TracedWork,
   all: readonly DatabaseAdvice[],
-  failures: readonly DatabaseFailure[],
+  failures: readonly AdviceFailure[],
   columns: number,
 ): string {
   const width = Math.min(200, Math.max(80, columns));

@@ -86,6 +86,12 @@ export function LiveTail({ trace, run }: { trace: Trace; run: Run }) {
           Clear
         </button>
       </div>
+      {tail.gaps > 0 && (
+        <p class="warn" role="status">
+          ▲ Calls were missed here {tail.gaps === 1 ? 'once' : `${tail.gaps} times`}: the connection was away,
+          or this browser was slow. The view Calls has them.
+        </p>
+      )}
       {open !== undefined && <CallDetail call={open} onClose={() => setOpen(undefined)} />}
       {found.length === 0 ? (
         <p class="empty" role="status">

@@ -69,13 +69,15 @@ export interface Tail {
   readonly waiting: number;
   readonly perSecond: number;
   readonly taken: number;
+  /** How often calls were missed: the connection was away, or the browser slow. */
+  readonly gaps: number;
   readonly error: string | undefined;
   clear(): void;
 }
 
 export function useTail(target: number, serverId: number | null, paused: boolean, frozen: boolean): Tail {
   const kept = useRef<Call[]>([]);
-  const counts = useRef({ taken: 0, since: 0, window: [] as { atMs: number; count: number }[] });
+  const counts = useRef({ taken: 0, since: 0, gaps: 0, window: [] as { atMs: number; count: number }[] });
   const [shown, setShown] = useState<readonly Call[]>([]);
   const [error, setError] = useState<string | undefined>(undefined);
   const [, redraw] = useState(0);
@@ -85,6 +87,7 @@ export function useTail(target: number, serverId: number | null, paused: boolean
   useEffect(() => {
     if (paused || serverId === null) return;
     let frame = 0;
+    let snapshots = 0;
     const draw = (): void => {
       if (frame !== 0) return;
       frame = requestAnimationFrame(() => {
@@ -98,6 +101,11 @@ export function useTail(target: number, serverId: number | null, paused: boolean
       'sql_trace_events',
       (event) => {
         if (event.kind === 'denied') setError(event.reason);
+        // The first comes with the subscription; each later one stands for calls that did not come.
+        if (event.kind === 'snapshot') {
+          snapshots += 1;
+          if (snapshots > 1) counts.current.gaps += 1;
+        }
         if (event.kind !== 'block') return;
         setError(undefined);
         const { calls, count } = callsOfBlock(event.block, serverId, mostKept);
@@ -133,10 +141,11 @@ export function useTail(target: number, serverId: number | null, paused: boolean
     waiting: counts.current.since,
     perSecond: paused ? Number.NaN : perSecond,
     taken: counts.current.taken,
+    gaps: counts.current.gaps,
     error,
     clear: () => {
       kept.current = [];
-      counts.current = { taken: 0, since: 0, window: [] };
+      counts.current = { taken: 0, since: 0, gaps: 0, window: [] };
       setShown([]);
     },
   };

@@ -17,11 +17,10 @@ bool matches(const std::vector<std::string> &wanted, const CsvWindowColumn &colu
   return false;
 }
 
-bool found(const regex_t *pattern, const CsvWindowColumn &column, uint32_t row) {
-  const CsvText &text = column.texts[row];
-  regmatch_t range = {};
-  range.rm_eo = static_cast<regoff_t>(text.size);
-  return text.size != 0 && regexec(pattern, reinterpret_cast<const char *>(text.data), 0, &range, REG_STARTEND) == 0;
+// scratch: a copy that ends with a NUL, as regexec wants it; texts hold none.
+bool found(const regex_t *pattern, const CsvText &text, std::string *scratch) {
+  scratch->assign(reinterpret_cast<const char *>(text.data), text.size);
+  return text.size != 0 && regexec(pattern, scratch->c_str(), 0, nullptr, 0) == 0;
 }
 
 }  // namespace
@@ -78,7 +77,7 @@ CsvColumnSet TraceFilter::columns() const {
 
 bool TraceFilter::picky() const { return columns().any(); }
 
-bool TraceFilter::passes(const CsvWindow &w, uint32_t row) const {
+bool TraceFilter::passes(const CsvWindow &w, uint32_t row, std::string *scratch) const {
   const CsvWindowColumn *columns = w.columns;
   if (from_us != INT64_MIN || to_us != INT64_MAX) {
     const int64_t at = columns[CSV_COL_end_time].values[row];
@@ -95,8 +94,8 @@ bool TraceFilter::passes(const CsvWindow &w, uint32_t row) const {
     const CsvText &tag = columns[CSV_COL_tag].texts[row];
     if ((TraceKindOf(tag.data, tag.size) & kinds) == 0) return false;
   }
-  return pattern_ == nullptr || found(pattern_.get(), columns[CSV_COL_query], row) ||
-         found(pattern_.get(), columns[CSV_COL_error], row);
+  return pattern_ == nullptr || found(pattern_.get(), columns[CSV_COL_query].texts[row], scratch) ||
+         found(pattern_.get(), columns[CSV_COL_error].texts[row], scratch);
 }
 
 uint32_t TraceFilter::pick(const CsvWindow &window, uint8_t *rows) const {
@@ -105,8 +104,9 @@ uint32_t TraceFilter::pick(const CsvWindow &window, uint8_t *rows) const {
     for (uint32_t row = 0; row < window.rows; row++) rows[row] = static_cast<uint8_t>(row);
     return window.rows;
   }
+  std::string scratch;
   for (uint32_t row = 0; row < window.rows; row++)
-    if (passes(window, row)) rows[picked++] = static_cast<uint8_t>(row);
+    if (passes(window, row, &scratch)) rows[picked++] = static_cast<uint8_t>(row);
   return picked;
 }
 

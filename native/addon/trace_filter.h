@@ -2,8 +2,7 @@
 // in the text. One meaning for report, tail and export.
 //
 // In: windows of csv_window.h, read with the columns that columns() names. Out: places of the rows that pass, in order.
-// Owner: the caller; a filter does not change once made, and any number of threads may use it. Nothing is allocated while
-// it picks.
+// Owner: the caller; a filter does not change once made, and any number of threads may use it. Nothing is kept.
 #pragma once
 
 #include <regex.h>
@@ -63,7 +62,7 @@ struct TraceFilter {
   uint32_t pick(const CsvWindow &window, uint8_t *rows) const;
 
  private:
-  bool passes(const CsvWindow &window, uint32_t row) const;
+  bool passes(const CsvWindow &window, uint32_t row, std::string *scratch) const;
   std::shared_ptr<regex_t> pattern_;
 };
 

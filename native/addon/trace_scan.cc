@@ -12,7 +12,6 @@
 namespace pem {
 namespace {
 
-constexpr size_t kReadBytes = 512u << 10;
 constexpr uint32_t kErrorStates = 64;
 constexpr uint32_t kErrorSamples = 5;
 
@@ -46,7 +45,7 @@ TraceAggregateOptions table_options(const TraceScanOptions &options) {
 
 TraceScan::TraceScan(const TraceScanOptions &options) : options_(options), aggregate_(table_options(options)) {
   for (int i = 0; i < kTraceDimensions; i++) groups_.emplace_back(options.names);
-  buffer_.resize(kReadBytes);
+  buffer_.resize(std::max<size_t>(options.read_bytes, 1));
 }
 
 void TraceScan::add(const TraceSource &source, TraceAdded *added) {
@@ -139,7 +138,7 @@ void TraceScan::read_pieces(const TraceSource &source, int fd, TraceAdded *added
     rows_done_.store(totals_.rows, std::memory_order_relaxed);
   }
   // A row that was longer than usual does not keep its memory.
-  if (buffer_.size() > 4 * kReadBytes) buffer_ = std::vector<uint8_t>(kReadBytes);
+  if (buffer_.size() > 4 * options_.read_bytes) buffer_ = std::vector<uint8_t>(std::max<size_t>(options_.read_bytes, 1));
   const CsvCounts &counts = reader.counts();
   added->rows = counts.rows;
   added->bad_rows = counts.bad_rows;

@@ -33,6 +33,7 @@ struct TraceScanOptions {
   uint32_t samples = 3;      // slowest calls of each statement
   uint32_t slowest = 20;     // of all
   uint32_t spans = 512;      // of the time line
+  size_t read_bytes = 512u << 10;  // of the buffer, more for a row that is longer
 };
 
 struct TraceSource {

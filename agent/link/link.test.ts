@@ -11,6 +11,7 @@ import { ReceivedSet } from '../spool/received.js';
 import { Spool } from '../spool/spool.js';
 import { DefinitionsStore } from './definitions.js';
 import { Link, type LinkConnection } from './link.js';
+import type { TraceReport, TraceReports } from './sync.js';
 
 const log = openLog('test');
 log.level = 'silent';
@@ -80,7 +81,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function setUp(answer: (request: Record<string, unknown>) => unknown) {
+function setUp(answer: (request: Record<string, unknown>) => unknown, traces?: TraceReports) {
   const received = new ReceivedSet();
   const spool = new Spool({
     fs: new ModelFs(),
@@ -108,6 +109,7 @@ function setUp(answer: (request: Record<string, unknown>) => unknown) {
     role: 'agent7',
     version: '0.1.0',
     log,
+    ...(traces === undefined ? {} : { traces }),
     info: () => ({ spoolBytes: 5 }),
     servers: () => [],
     syncMs: 5,
@@ -210,4 +212,61 @@ test("a command's result is sent until a sync that carried it succeeded", async 
     { id: 4, ok: false, result: { code: 'command_unknown' } },
   ]);
   expect(connections[1]?.requests.at(-1)?.commandResults).toEqual([]);
+});
+
+test('what is to be said of traces is said until a sync that carried it succeeded, and again on the next session', async () => {
+  const report: TraceReport = {
+    id: 5,
+    handledSeq: 1,
+    state: 'running',
+    code: null,
+    error: null,
+    run: 'm1',
+    nextAtUs: null,
+    runs: [],
+  };
+  let pending = [report];
+  const traces: TraceReports = {
+    pending: () => pending,
+    taken: (reports) => {
+      pending = pending.filter((each) => !reports.includes(each));
+    },
+    again: () => {
+      pending = [report];
+    },
+  };
+  let answers = 0;
+  const { connections } = setUp((request) => {
+    answers += 1;
+    return answers === 1 ? null : reply(request);
+  }, traces);
+  link?.start();
+  await until(() => connections.length === 2 && (connections[1]?.requests.length ?? 0) > 2);
+  const said = connections.map((connection) => connection.requests.map((request) => request.traces));
+  expect(said[0]).toEqual([[report]]);
+  expect(said[1]?.slice(0, 3)).toEqual([[report], [], []]);
+});
+
+test('traces come with the definitions; one that this agent is too old for is left out', () => {
+  const { store } = setUp((request) => reply(request));
+  const trace = {
+    id: 1,
+    targetId: 2,
+    token: '0123abcd',
+    options: { users: ['app'] },
+    schedule: { kind: 'daily', time: '03:00', timezone: 'UTC' },
+    durationS: 60,
+    events: true,
+    eventsPerS: 10,
+    continuous: false,
+    keepFiles: false,
+    request: 'none',
+    requestSeq: 0,
+    handledSeq: 0,
+  };
+  const moon = { ...trace, id: 2, schedule: { kind: 'moon', phase: 'full' } };
+  store.accept({ ...definitions, traces: [trace, moon, null, { ...trace, token: '../../x' }] });
+  expect(store.current?.traces).toEqual([trace]);
+  store.accept(definitions);
+  expect(store.current?.traces).toEqual([]);
 });

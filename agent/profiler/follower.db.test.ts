@@ -154,6 +154,45 @@ test('an agent that has lost its state finds its trace, goes on at its end, and 
   expect(ended.repeatedRows).toBe(0);
 });
 
+test('the server goes to another agent: its trace goes on there, at its end', async () => {
+  agent.start();
+  agent.define(own);
+  await agent.until('running', (report) => report?.state === 'running');
+  await run(30);
+  await agent.until('rows', () => numbers().length === 30);
+  agent.leave();
+  await agent.until('left', (report) => report === undefined);
+  const next = new Followed(cluster);
+  try {
+    next.traces = [{ ...own, handledSeq: 1 }];
+    next.start();
+    await next.until('found', (report) => (report?.runs[0]?.rowsSkipped ?? 0) >= 30);
+    await run(20);
+    next.define(stopped);
+    const done = await next.until('idle', (report) => report?.state === 'idle');
+    const [ended] = done.runs as [RunReport];
+    expect(next.rows('sql_trace_events').filter((row) => String(row.query).includes("'mark'"))).toHaveLength(
+      20,
+    );
+    expect(ended.rowsRead + ended.rowsSkipped).toBe(ended.serverRows);
+  } finally {
+    await next.remove();
+  }
+});
+
+test('a portion that fails is read again, and counted once', async () => {
+  agent.intervalMs = 200;
+  agent.start();
+  agent.define(own);
+  await agent.until('running', (report) => report?.state === 'running');
+  for (let round = 0; round < 5; round++) {
+    agent.outbox.failures = 2;
+    await run(100);
+    await agent.until('it went on', () => agent.outbox.failures === 0);
+  }
+  expectAll(await finish());
+});
+
 test('too far behind: what is left out is counted to the row', async () => {
   agent.limits = { ...agent.limits, mostLagBytes: 200_000 };
   agent.start();

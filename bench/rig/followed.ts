@@ -99,6 +99,13 @@ export class Followed {
     this.apply();
   }
 
+  /** PEM gives the server to another agent. */
+  leave(): void {
+    if (this.profiler === null) return;
+    const none = { agentId: 1, configVersion: 2, hostTarget: 1, probes: {}, servers: [], schedule: [] };
+    this.profiler.apply(none, new Map());
+  }
+
   /** In order, as on SIGTERM. */
   async stop(): Promise<void> {
     await this.profiler?.stop();

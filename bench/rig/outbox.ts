@@ -9,6 +9,8 @@ import type { Cluster } from './cluster.js';
 export class KeptOutbox implements DurableOutbox {
   readonly blocks: { info: BlockInfo; block: Buffer }[] = [];
   readonly boot = '00000000-0000-4000-8000-000000000001';
+  /** So many commits fail. */
+  failures = 0;
   /** What backlogShare answers. */
   share = 0;
   private committed = 0;
@@ -21,6 +23,10 @@ export class KeptOutbox implements DurableOutbox {
   commit(blocks: readonly Buffer[], writing: (boot: string, seq: number) => void): boolean {
     this.committed += 1;
     writing(this.boot, this.committed);
+    if (this.failures > 0) {
+      this.failures -= 1;
+      throw new Error('a commit that fails');
+    }
     this.put(blocks);
     return true;
   }

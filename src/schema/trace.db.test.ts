@@ -118,6 +118,15 @@ test('requests are numbered, the last one counts; a deleted trace is not told an
   await create();
 });
 
+test('after a restore of PEM a request has a number that the agent has not dealt with', async () => {
+  const id = await create();
+  await pem.query(`SELECT pem.request_trace($1, 'start')`, [id]);
+  // The agent knows of requests that this database has lost.
+  await sync([{ id, state: 'running', handledSeq: 7 }]);
+  await pem.query(`SELECT pem.request_trace($1, 'stop')`, [id]);
+  expect(await sync()).toMatchObject([{ request: 'stop', requestSeq: 8, handledSeq: 7 }]);
+});
+
 test.each<[string, Made]>([
   ['a name that is taken', { name: 'taken' }],
   ['no name', { name: '' }],

@@ -4,7 +4,7 @@
  * In: bytes the caller owns, from the beginning of a row on, in pieces that may end anywhere. Out: places of the fields of
  * whole rows, numbers and texts in memory the caller owns. Nothing is allocated, printed or kept: whoever reads a file in
  * pieces goes on behind the last whole row. Full: the caller says how many rows at most. SSE4.1 where the compiler
- * has it, plain C elsewhere and at the edges: the same answers.
+ * has it, wider vectors where the processor has them too, plain C elsewhere and at the edges: the same answers.
  */
 #ifndef CSV_READER_H
 #define CSV_READER_H

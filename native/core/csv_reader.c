@@ -3,8 +3,9 @@
  *
  * Rows are found 64 bytes at a time: bit masks of quotes, separators and line ends, and the quotes' running parity says
  * which separators count. Processors with vectors of 64 bytes and a compression of bytes (AVX-512 VBMI2) take half the time
- * of SSE4.1 for that and get a loop of their own; AVX2 alone took 3 % off the whole and is not worth one. Whatever is not as it should be (a stray quote, a row of another number of fields) is left to the
- * loop that goes byte by byte, which alone says what is wrong.
+ * of SSE4.1 for that and get a loop of their own; AVX2 alone took 3 % off the whole and is not worth one. Whatever is not
+ * as it should be (a stray quote, a row of another number of fields) is left to the loop that goes byte by byte, which alone
+ * says what is wrong.
  */
 #include "csv_reader.h"
 

@@ -65,9 +65,6 @@ export function exportCommand(trace: Command): void {
       if (out !== process.stdout) await new Promise<void>((resolve) => out.end(() => resolve()));
       progress.stop();
       tell(words, made);
-    } catch (error) {
-      // Whoever reads has had enough, as with "| head".
-      if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
     } finally {
       progress.stop();
       await store.close();

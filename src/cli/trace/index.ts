@@ -16,6 +16,13 @@ export function traceCommands(pem: Command): void {
   const trace = pem
     .command('trace')
     .description('traces of statements: of servers with the extension sql_profiler, and of their files');
+  // Whoever reads has had enough, as with "| head".
+  trace.hook('preAction', () => {
+    process.stdout.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      process.exit(0);
+    });
+  });
   startCommand(trace);
   stopCommand(trace);
   listCommand(trace);

@@ -260,18 +260,18 @@ function latency(report: Report): string {
     below += calls;
     return [
       { html: `${escaped(duration(from_us))} – ${escaped(duration(to_us))}`, value: from_us },
+      { html: bar(calls / most), value: calls, look: 'wide' },
       figure(calls, count),
       figure(calls / all, percent),
       figure(below / all, percent),
-      { html: bar(calls / most), value: calls, look: 'wide' },
     ];
   });
   const heads: Head[] = [
     { title: 'time', number: true, fixed: true },
+    { title: '', fixed: true },
     { title: 'calls', number: true, fixed: true },
     { title: 'share', number: true, fixed: true },
     { title: 'up to here', number: true, fixed: true },
-    { title: '', fixed: true },
   ];
   return table('How long statements took (nested ones are not counted)', heads, cells);
 }

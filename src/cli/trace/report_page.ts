@@ -85,7 +85,7 @@ svg.spark{display:block;width:min(100%,460px);height:56px;border-bottom:1px soli
 footer{margin:2.5rem 0 2rem;color:var(--soft);font-size:.85rem}
 @media (max-width:600px){main,header>div,nav>div{padding-left:12px;padding-right:12px}.cards{grid-template-columns:1fr 1fr}
 .cards dd{font-size:1.1rem}.plot{height:130px}.ticks{width:3.9rem}.ends{padding-left:4.4rem}.facts{grid-template-columns:1fr;gap:0}
-.facts dd{margin-bottom:.35rem}td.sql{min-width:15rem}}
+.facts dd{margin-bottom:.35rem}td.sql{min-width:15rem}td.wide{width:auto}svg.bar{min-width:4rem}}
 @media print{nav{display:none}.scroll{overflow:visible}}
 `;
 

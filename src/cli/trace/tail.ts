@@ -44,7 +44,6 @@ export function tailCommand(trace: Command): void {
     const stop = new AbortController();
     const ask = (): void => stop.abort();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, ask);
-    process.stdout.once('error', ask);
     try {
       await follow(store, words, filterOf(words), stop.signal);
     } finally {

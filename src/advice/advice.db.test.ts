@@ -1,4 +1,7 @@
-/** Index advice on a real server with hypopg: what is advised is made, and the planner uses it at the cost that was told. */
+/**
+ * Index advice on a real server with hypopg: what is advised is made, and the planner uses it at the cost that was told.
+ * PEM_ADVICE_PGBIN: the programs of a server of another major that has hypopg.
+ */
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Cluster, startCluster } from '../../bench/rig/cluster.js';
@@ -16,7 +19,8 @@ let cluster: Cluster;
 let available = false;
 
 beforeAll(async () => {
-  cluster = await startCluster();
+  const bin = process.env.PEM_ADVICE_PGBIN;
+  cluster = await startCluster(bin === undefined ? {} : { bin });
   const { rows } = await cluster.query(`SELECT FROM pg_available_extensions WHERE name = 'hypopg'`);
   available = rows.length > 0;
   await cluster.query('CREATE ROLE advisor LOGIN IN ROLE pg_monitor; CREATE ROLE app LOGIN');

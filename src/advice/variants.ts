@@ -74,6 +74,8 @@ function covering(candidate: Candidate, all: readonly Reading[]): Variant[] {
   const wanted = new Set(all.flatMap(({ columns }) => columns).filter((column) => !there.has(column)));
   if (wanted.size === 0 || wanted.size > mostIncluded || [...wanted].some((name) => !table.columns.has(name)))
     return [];
+  // An index with all columns is a second table.
+  if (wanted.size + keys.length >= table.columns.size) return [];
   return [{ candidate: { ...candidate, include: [...wanted] }, mostTime: 0.6, mostSize: 2 }];
 }
 

@@ -126,6 +126,14 @@ function hasServerHeaders() {
   return headers !== '' && existsSync(join(headers, 'postgres.h')) && existsSync(makefile);
 }
 
+/** hypopg beside the server that tests start; without a server yet there is nothing to put it beside. */
+function hasHypopg() {
+  const bin = serverBin();
+  if (bin === undefined) return true;
+  const share = output(join(bin, 'pg_config'), ['--sharedir']) || `/usr/share/postgresql/${majorOf(bin)}`;
+  return existsSync(join(share, 'extension/hypopg.control'));
+}
+
 function hasSanitizers() {
   if (!onPath('clang')) return false;
   const runtime = output('clang', ['--print-file-name=libclang_rt.fuzzer-x86_64.a']);
@@ -218,10 +226,23 @@ const testNeeds = [
     packages: ['openssl'],
     found: () => onPath('openssl'),
   },
+  {
+    what: 'hypopg',
+    why: 'index advice is tested with it; without it those tests are skipped',
+    packages: [`postgresql-${serverMajor() ?? 15}-hypopg`],
+    found: hasHypopg,
+    optional: true,
+  },
 ];
 
+/** An optional package is asked for where it can be had: as root, from sources that know it. */
+function canBeHad(need) {
+  if (!onPath('apt-cache') || process.getuid() !== 0) return false;
+  return need.packages.every((name) => output('apt-cache', ['show', name]) !== '');
+}
+
 async function installPackages(all) {
-  const missing = all.filter((need) => !need.found());
+  const missing = all.filter((need) => !need.found() && (need.optional !== true || canBeHad(need)));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.flatMap((need) => need.packages))];
   say('This machine lacks:');
@@ -261,7 +282,7 @@ async function installPackages(all) {
     hint: `this did not work: ${install}\nIs there a network, and are the sources in /etc/apt complete?`,
     status: 2,
   });
-  const still = all.filter((need) => !need.found());
+  const still = all.filter((need) => need.optional !== true && !need.found());
   if (still.length > 0) {
     const names = still.map((need) => need.what).join(', ');
     const older = still.some((need) => need.packages.includes('postgresql'))

@@ -1,6 +1,6 @@
 /** What is a row and what is not: statements, commands, what is nested in them, and the numbers that tie them together. */
 import type pg from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
 import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
 
@@ -31,6 +31,11 @@ beforeEach(async () => {
   client = await cluster.client();
   await client.query("SET application_name = 'rows'");
   id = await startTrace(cluster, 'rows', { applications: ['rows'] });
+});
+
+afterEach(async () => {
+  await client.end();
+  await cluster.query("SELECT sql_profiler.stop(id) FROM sql_profiler.traces WHERE state = 'running'");
 });
 
 /** Ends the trace and gives its rows in the order of their starts. */

@@ -3,7 +3,7 @@
  * that are there although the client says nothing more.
  */
 import type pg from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
 import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
 import {
@@ -32,6 +32,11 @@ afterAll(() => cluster.stop());
 beforeEach(async () => {
   id = await startTrace(cluster, 'portals', { applications: ['portals'] });
   wire = await WireClient.open(cluster, 'portals');
+});
+
+afterEach(async () => {
+  wire.end();
+  await cluster.query("SELECT sql_profiler.stop(id) FROM sql_profiler.traces WHERE state = 'running'");
 });
 
 async function rows(): Promise<TraceRow[]> {
@@ -272,4 +277,21 @@ describe('files', () => {
     expect(ends.length).toBeGreaterThanOrEqual(100);
     expect(ends).toEqual([...ends].sort((a, b) => a - b));
   });
+});
+
+test('the row of a SELECT outlives its backend, killed while the client is idle', async () => {
+  await wire.run(parse('', 'SELECT 4711 AS last'), bind('', ''), execute(''), sync());
+  const { rows: backends } = await cluster.query(
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'portals'",
+  );
+  process.kill(backends[0].pid, 'SIGKILL');
+  await wire.until('never');
+  for (let up = false; !up; ) {
+    up = await cluster.query('SELECT 1').then(
+      () => true,
+      () => false,
+    );
+    await pause(50);
+  }
+  expect((await readTrace(cluster, id)).map((row) => row.query)).toEqual(['SELECT 4711 AS last']);
 });

@@ -183,8 +183,9 @@ static void state_gone(void *arg) {
     return;
   }
   if (!frame->done && frame->ran && frame->mask != 0) {
-    /* It ends now, however long ago its last piece was. */
+    /* It ends now, however long ago its last piece was. Whoever held its text may have gone before. */
     frame->last_ns = prof_now_ns();
+    if (!frame->text_kept) frame->text = NULL;
     prof_row_write(frame);
   }
   prof_frame_done(frame);
@@ -217,12 +218,13 @@ void prof_frame_keep_text(ProfFrame *frame, QueryDesc *queryDesc) {
   const char *text = prof_text_of(frame, &n);
   char *copy;
 
-  if (text == NULL || n > PG_INT32_MAX) return;
+  if (frame->text_kept || text == NULL || n > PG_INT32_MAX) return;
   copy = MemoryContextAllocExtended(queryDesc->estate->es_query_cxt, n + 1, MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
   if (copy != NULL) {
     memcpy(copy, text, n);
     copy[n] = 0;
   }
+  frame->text_kept = true;
   frame->text = copy;
   frame->text_location = 0;
   frame->text_length = (int)n;

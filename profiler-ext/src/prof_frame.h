@@ -62,6 +62,7 @@ typedef struct ProfFrame {
   bool silent;       /* gives a row only when it fails */
   bool rare;         /* JIT or workers are to be looked at */
   bool io_known;     /* track_io_timing was on in all its pieces */
+  bool text_kept;    /* the text lasts as long as the executor state */
   uint8 search;      /* ProfSearch */
   uint8 tag_length;
   int sqlstate;     /* 0: none */

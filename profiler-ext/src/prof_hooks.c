@@ -30,6 +30,12 @@ static ExecutorRun_hook_type previous_run;
 static ExecutorFinish_hook_type previous_finish;
 static ExecutorEnd_hook_type previous_end;
 
+static inline void set_text(ProfFrame *frame, QueryDesc *queryDesc) {
+  frame->text = queryDesc->sourceText;
+  frame->text_location = queryDesc->plannedstmt->stmt_location;
+  frame->text_length = queryDesc->plannedstmt->stmt_len;
+}
+
 static void start_watched(QueryDesc *queryDesc, int eflags) {
   PlannedStmt *plan = queryDesc->plannedstmt;
   ProfFrame *frame;
@@ -44,9 +50,7 @@ static void start_watched(QueryDesc *queryDesc, int eflags) {
     return;
   }
   frame->executor = true;
-  frame->text = queryDesc->sourceText;
-  frame->text_location = plan->stmt_location;
-  frame->text_length = plan->stmt_len;
+  set_text(frame, queryDesc);
   frame->query_id = (int64)plan->queryId;
   frame->plan_ns = plan_ns;
   prof_text_tag(frame, queryDesc->operation);
@@ -205,6 +209,8 @@ static void finish(QueryDesc *queryDesc) {
 static void end_framed(ProfFrame *frame, QueryDesc *queryDesc) {
   if (unlikely(frame->options & (PROF_OPT_PLAN_TEXT | PROF_OPT_PLAN_JSON))) prof_plan_render(frame, queryDesc);
   frame->ending = true;
+  /* A copy that was kept between pieces goes with the state; whoever ends it has the text itself. */
+  if (frame->text_kept) set_text(frame, queryDesc);
   prof_frame_resume(frame);
   prof_frame_enter(frame);
   PG_TRY();

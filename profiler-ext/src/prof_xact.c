@@ -13,9 +13,13 @@
 #include "miscadmin.h"
 #include "prof_error.h"
 #include "prof_row.h"
+#include "prof_text.h"
 #include "prof_xact.h"
 #include "storage/ipc.h"
 #include "utils/fmgrprotos.h"
+
+/* COMMIT and the like are short. */
+#define DEFERRED_TEXT_BYTES 1024
 
 LocalTransactionId prof_xact_lxid = InvalidLocalTransactionId;
 TimestampTz prof_xact_completed = 0;
@@ -27,7 +31,26 @@ static int64 implicit_serial = 0; /* given to children before the commit itself 
 static int64 error_ns = 0;
 static bool busy = false; /* one of the above is set */
 
+/* The command's portal, which holds its text, goes before the transaction's end. */
+static void keep_text(ProfFrame *frame) {
+  static char kept[DEFERRED_TEXT_BYTES + 1];
+  size_t n;
+  const char *text = prof_text_of(frame, &n);
+
+  if (text == NULL) return;
+  if (n > DEFERRED_TEXT_BYTES) {
+    n = prof_text_cut(text, n, DEFERRED_TEXT_BYTES);
+    frame->flags |= CSV_FLAG_QUERY_CUT;
+  }
+  memcpy(kept, text, n);
+  kept[n] = 0;
+  frame->text = kept;
+  frame->text_location = 0;
+  frame->text_length = (int)n;
+}
+
 void prof_xact_defer(ProfFrame *frame) {
+  if (frame->mask != 0) keep_text(frame);
   deferred = frame;
   busy = true;
 }

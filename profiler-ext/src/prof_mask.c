@@ -15,6 +15,8 @@
 #endif
 
 #define DEPTH_MAX 6
+#define REPEATS_MESSAGE_MAX 2048
+#define REPEATS_SECRETS_MAX 65536
 
 typedef enum Expect {
   EXPECT_NOTHING,
@@ -481,7 +483,11 @@ static inline bool is_letter(char c) {
 }
 
 bool prof_mask_repeats(const char *message, size_t n, const char *text, const ProfSecrets *secrets) {
-  if (secrets->escaped) return secrets->count > 0;
+  size_t total = 0;
+
+  for (int i = 0; i < secrets->count; i++) total += secrets->at[i].end - secrets->at[i].start;
+  /* Not worth the time of comparing. */
+  if (secrets->escaped || n > REPEATS_MESSAGE_MAX || total > REPEATS_SECRETS_MAX) return secrets->count > 0;
   for (int i = 0; i < secrets->count; i++) {
     const char *secret = text + secrets->at[i].start;
     size_t length = secrets->at[i].end - secrets->at[i].start;

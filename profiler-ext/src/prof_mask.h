@@ -49,7 +49,7 @@ extern bool prof_mask_find(ProfSecrets *secrets, const char *text, size_t n, uns
 /* Writes text with its secrets replaced to out, which holds n bytes; returns the bytes written. */
 extern size_t prof_mask_write(char *out, const char *text, size_t n, const ProfSecrets *secrets);
 
-/* May message repeat (a part of) a secret of text? Compared word by word. */
+/* May message repeat (a part of) a secret of text? Compared word by word; long ones are taken to. */
 extern bool prof_mask_repeats(const char *message, size_t n, const char *text, const ProfSecrets *secrets);
 
 #endif

@@ -43,6 +43,7 @@ const request = v.looseObject({
         cut: v.boolean(),
         database: v.pipe(v.string(), v.maxLength(63)),
         user: v.nullable(v.pipe(v.string(), v.maxLength(63))),
+        nested: v.optional(v.boolean(), false),
         calls: amount,
         execUs: amount,
       }),

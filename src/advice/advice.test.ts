@@ -5,7 +5,7 @@ import { createLines, overlapsOf } from './ddl.js';
 import { orderKeyOf, usesOf } from './expression.js';
 import { tokensOf } from './lexer.js';
 import { planFacts } from './plan.js';
-import { prepareText, readingText } from './statement.js';
+import { prepareText, readingText, withVariable } from './statement.js';
 
 const uses = (condition: string): string[] =>
   usesOf(condition).map(
@@ -93,6 +93,19 @@ test('UPDATE and DELETE as the SELECT that finds their rows', () => {
   expect(squeeze(readingText('DELETE FROM a'))).toBe('SELECT 1 FROM a');
   expect(readingText('DELETE FROM a WHERE CURRENT OF c')).toBeUndefined();
   expect(readingText('INSERT INTO a SELECT 1')).toBeUndefined();
+});
+
+test('variables of a function become parameters, and nothing of the same name does', () => {
+  expect(withVariable('SELECT c.c, c(1) FROM t WHERE a = c AND b = $2', 'a')).toBe(
+    'SELECT c.c, c(1) FROM t WHERE $3 = c AND b = $2',
+  );
+  expect(withVariable('SELECT t.c, c(1) FROM t WHERE a = c', 'c')).toBe(
+    'SELECT t.c, c(1) FROM t WHERE a = $1',
+  );
+  expect(withVariable("SELECT 'new' FROM t WHERE a = new.id", 'new')).toBe(
+    "SELECT 'new' FROM t WHERE a = $1",
+  );
+  expect(withVariable('SELECT 1', 'x')).toBeUndefined();
 });
 
 test('plans: partitions answer to the alias of their table; odd ones are refused or harmless', () => {

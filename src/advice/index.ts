@@ -16,8 +16,8 @@ import { createLines, overlapsOf, warningsOf } from './ddl.js';
 import { nameSql } from './lexer.js';
 import type { AdviceOptions } from './model.js';
 import type { PlanFacts } from './plan.js';
-import { AdviceSession, type Explainable, type Session } from './session.js';
-import { prepareText, writtenTable } from './statement.js';
+import { AdviceSession, type Explainable, type Explained, type Session } from './session.js';
+import { prepareText, withVariable, writtenTable } from './statement.js';
 import { readTables, tableKey, takenNames } from './tables.js';
 
 export * from '../wire/advice.js';
@@ -35,6 +35,7 @@ interface Work extends Planned {
 /** Hypothetical indexes for one statement: its plan is asked with all of them there; a partition counts as a table. */
 const mostPerStatement = 60;
 const mostOnPartitions = 400;
+const mostVariables = 16;
 
 /** @throws PemError hypopg_missing | advice_superuser | server_version, errors of the connection */
 export async function adviseIndexes(
@@ -100,12 +101,12 @@ async function planAll(
       skip('refused', prepared.refused);
       continue;
     }
-    const ask: Explainable = {
+    const first: Explainable = {
       text: prepared.text,
       hasParameters: prepared.hasParameters,
       searchPath: options.searchPath ?? door.searchPathOf(statement.user),
     };
-    const explained = await door.explain(ask);
+    const { ask, explained } = await explainWithVariables(door, first, statement.nested === true);
     const written = 'code' in explained || explained.asSelect ? writtenTable(statement.text) : undefined;
     const table = written === undefined ? undefined : await door.tableOf(written, ask.searchPath);
     if (table !== undefined) writers.push({ ...table, calls: statement.calls, share });
@@ -124,11 +125,31 @@ async function planAll(
       tables: new Set(),
       statement,
       ask: { ...ask, text: explained.text },
-      generic: prepared.hasParameters,
+      generic: ask.hasParameters,
       asSelect: explained.asSelect,
     });
   }
   return { planned, skipped, writers };
+}
+
+/** Variables of a function are names in its statements: those that nothing else has become parameters. */
+async function explainWithVariables(
+  door: AdviceSession,
+  first: Explainable,
+  nested: boolean,
+): Promise<{ ask: Explainable; explained: Explained }> {
+  const original = await door.explain(first);
+  let ask = first;
+  let explained = original;
+  for (let n = 0; nested && n < mostVariables; n++) {
+    if (!('code' in explained) || explained.name === undefined) break;
+    const text = withVariable(ask.text, explained.name);
+    if (text === undefined) break;
+    ask = { ...ask, text, hasParameters: true };
+    explained = await door.explain(ask);
+  }
+  // What was said of the text as it stands is what can be understood.
+  return 'code' in explained ? { ask: first, explained: original } : { ask, explained };
 }
 
 function withCandidates(work: Work, tables: ReadonlyMap<string, TableInfo>): Work {

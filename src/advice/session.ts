@@ -31,7 +31,12 @@ export interface Explainable {
 
 export type Explained =
   | { readonly facts: PlanFacts; readonly text: string; readonly asSelect: boolean }
-  | { readonly code: 'refused' | 'not_permitted' | 'unknown_object' | 'failed'; readonly reason: string };
+  | {
+      readonly code: 'refused' | 'not_permitted' | 'unknown_object' | 'failed';
+      readonly reason: string;
+      /** The column or table that there is not. */
+      readonly name?: string;
+    };
 
 export interface Door {
   readonly database: string;
@@ -192,7 +197,11 @@ export class AdviceSession {
       return { code: 'refused', reason: 'it is several statements' };
     if (code === '42601') return { code: 'refused', reason: `it does not parse: ${message}` };
     if (code === '42501') return { code: 'not_permitted', reason: this.#grantFor(message) };
-    if (/^(42P01|42703|42883|3F000|42704)$/.test(code)) return { code: 'unknown_object', reason: message };
+    if (code === '42703' || code === '42P01') {
+      const name = /"([^"]+)"/.exec(message)?.[1];
+      return { code: 'unknown_object', reason: message, ...(name === undefined ? {} : { name }) };
+    }
+    if (/^(42883|3F000|42704)$/.test(code)) return { code: 'unknown_object', reason: message };
     if (code === '55P03') return { code: 'failed', reason: 'a table of it is locked' };
     if (code === '57014')
       return { code: 'failed', reason: `it was not planned within ${limits.statementMs} ms` };

@@ -143,6 +143,26 @@ function renumbered(text: string): string {
   return made + text.slice(copied);
 }
 
+/**
+ * A statement of a PL/pgSQL function with one more of its variables as a parameter: `name`, or a field of the record of that
+ * name. undefined: it is not there.
+ */
+export function withVariable(text: string, name: string): string | undefined {
+  const tokens = tokensOf(text);
+  const next =
+    1 + Math.max(0, ...tokens.map(({ kind, text: word }) => (kind === 'param' ? Number(word.slice(1)) : 0)));
+  let made = '';
+  let copied = 0;
+  for (const [i, token] of tokens.entries()) {
+    const after = tokens[i + 1]?.text;
+    if ((token.kind !== 'word' && token.kind !== 'quoted') || token.value !== name) continue;
+    if (tokens[i - 1]?.text === '.' || after === '(' || token.from < copied) continue;
+    made += `${text.slice(copied, token.from)}$${next}`;
+    copied = after === '.' ? (tokens[i + 2]?.to ?? token.to) : token.to;
+  }
+  return copied === 0 ? undefined : made + text.slice(copied);
+}
+
 /** The table that a text writes to, as to_regclass() takes it; undefined: none, or behind a WITH. */
 export function writtenTable(text: string): string | undefined {
   const tokens = tokensOf(text);

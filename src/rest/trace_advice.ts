@@ -81,6 +81,7 @@ function fitting(rows: readonly StatementRow[]): TracedStatement[] {
         cut: row.cut,
         database: row.database,
         user: row.username,
+        nested: row.nested,
         calls: row.calls,
         execUs: row.exec_us ?? 0,
       },

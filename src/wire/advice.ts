@@ -11,6 +11,8 @@ export interface WorkStatement {
   /** Only the beginning of the text is there. */
   readonly cut: boolean;
   readonly user: string | null;
+  /** Called by another one: names that its text has and no table knows may be variables of a function. */
+  readonly nested?: boolean;
   readonly calls: number;
   readonly execUs: number;
 }

@@ -98,6 +98,7 @@ test('advice from the server, and from its files: one index, made as it stands, 
   expect(json.databases[0]).toMatchObject({ form: 'pem-index-advice', estimate: true, database: 'shop' });
   const [index] = json.databases[0].indexes;
   // The statement inside the function too.
+  expect(index.statements.some(({ id }: { id: string }) => id.includes('/nested'))).toBe(true);
   expect(index.statements.length).toBeGreaterThanOrEqual(3);
   expect(index.gain).toBeGreaterThan(0.3);
 

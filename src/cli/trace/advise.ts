@@ -140,6 +140,7 @@ export function workOf(scanned: Scanned, most: number): Omit<TracedWork, 'name'>
       text: sample?.query ?? one.text,
       cut: sample === undefined && one.text_cut,
       user: one.user,
+      nested: one.nested,
       calls: one.calls,
       execUs: one.exec_us,
     };

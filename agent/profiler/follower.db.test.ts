@@ -193,6 +193,31 @@ test('a portion that fails is read again, and counted once', async () => {
   expectAll(await finish());
 });
 
+test('what was not read for a while has its own times, interval by interval', async () => {
+  const intervalUs = 500_000;
+  agent.intervalMs = intervalUs / 1000;
+  agent.start();
+  agent.define(own);
+  await agent.until('running', (report) => report?.state === 'running');
+  await agent.stop();
+  const other = await cluster.client();
+  for (let round = 0; round < 12; round++) {
+    await run(40);
+    if (round % 4 === 0) await other.query(`SELECT 'seldom'`);
+    await new Promise((go) => setTimeout(go, 250));
+  }
+  await other.end();
+  agent.start();
+  expectAll(await finish());
+  const text = agent.rows('sql_trace_texts').find((row) => /as number/i.test(String(row.text)));
+  const rows = agent
+    .rows('sql_trace_statements')
+    .filter((row) => row.fingerprint === text?.fingerprint && Number(row.query_id) !== 0)
+    .map((row) => ({ first: Date.parse(String(row.first_at)), last: Date.parse(String(row.last_at)) }));
+  expect(rows.length).toBeGreaterThanOrEqual(5);
+  for (const { first, last } of rows) expect(last - first).toBeLessThanOrEqual(2 * (intervalUs / 1000));
+});
+
 test('too far behind: what is left out is counted to the row', async () => {
   agent.limits = { ...agent.limits, mostLagBytes: 200_000 };
   agent.start();

@@ -18,6 +18,7 @@ import { type DurableOutbox, mostCommitBytes } from '../outbox.js';
 import { blockMeta } from '../probes/emit.js';
 import type { Clock } from '../scheduler/clock.js';
 import type { TraceStats } from '../stats.js';
+import { cutAt } from './cut.js';
 import type { FollowLimits } from './limits.js';
 import { type Position, PositionLog, type RunCounts, type SlotPosition } from './positions.js';
 import type { ProfilerSession } from './session.js';
@@ -61,6 +62,8 @@ interface Piece extends CsvPiece {
   readonly slot: Slot;
 }
 
+/** So many intervals may end within a portion. */
+const mostCuts = 8;
 /** Room for a file's header line. */
 const headerBytes = 16 * 1024;
 
@@ -165,7 +168,9 @@ export class Follower {
     if (this.lagBytes > limits.mostLagBytes && !this.#isAgain) await this.skip(session);
     const chosen = this.#waiting().slice(0, limits.readSlots);
     const rows = chosen.length === 0 ? 0 : await this.#read(session, chosen);
-    if (clock.monotonicMs() - this.#intervalAtMs >= this.travelling.intervalMs) await this.flush();
+    // No row came that would end the interval.
+    const idleMs = clock.monotonicMs() - this.#intervalAtMs;
+    if (idleMs >= this.travelling.intervalMs + 2 * limits.busyPollMs) await this.flush();
     return rows;
   }
 
@@ -200,10 +205,15 @@ export class Follower {
     const { statements, texts } = this.travelling;
     if (this.#isAgain) return;
     const nowMs = clock.monotonicMs();
-    const intervalUs = BigInt(Math.max(1, Math.round((nowMs - this.#intervalAtMs) * 1000)));
-    const context = { recordedAtUs: clock.wallUs(), intervalUs };
+    const context = {
+      recordedAtUs: clock.wallUs(),
+      intervalUs: BigInt(this.travelling.intervalMs) * 1000n,
+    };
     this.#intervalAtMs = nowMs;
-    if (this.#statements.rows === 0) return;
+    if (this.#statements.rows === 0) {
+      this.#statements.reset();
+      return;
+    }
     if (statements === undefined) this.#positions.settled([], this.#counts);
     else {
       const taken = await this.#statements.take(
@@ -345,10 +355,53 @@ export class Follower {
     this.#moveTo([[slot, slot.at + bytes]], counts, (slots) => this.#positions.passed(slots, counts));
   }
 
-  /** New rows: counted, in the aggregate, and as events where the trace asks for it. */
+  /**
+   * New rows: counted, in the aggregate, and as events where the trace asks for it. Where an interval ends among them, they
+   * are cut there, and the interval's aggregates travel with the position of the cut.
+   */
   async #take(pieces: readonly Piece[]): Promise<number> {
-    const { events, statements } = this.travelling;
-    const counted = statements === undefined ? undefined : await this.#statements.add(pieces);
+    if (this.travelling.statements === undefined) return this.#travel(pieces, undefined);
+    if (this.#isAgain) return this.#travel(pieces, await this.#statements.add(pieces));
+    let taken = 0;
+    let rest = pieces;
+    let fromUs: number | undefined;
+    for (let cuts = 0; ; cuts += 1) {
+      const toUs = await this.#intervalEnd(rest, fromUs);
+      const range = { ...(fromUs === undefined ? {} : { fromUs }), toUs };
+      const counted = await this.#statements.add(rest, range);
+      if (counted.behind === 0) {
+        taken += await this.#travel(rest, counted);
+        // Far behind, other slots are at other times: the next portion begins its own intervals.
+        if (cuts > 1) await this.flush();
+        return taken;
+      }
+      const { head, tail } = await cutAt(rest, toUs, this.#header as Buffer);
+      if (head.length > 0) taken += await this.#travel(head, { rows: counted.rows, badRows: 0 });
+      await this.flush();
+      rest = tail;
+      fromUs = toUs;
+    }
+  }
+
+  /** By the server's clock; of one that has no rows yet it follows from the first of these. */
+  async #intervalEnd(pieces: readonly Piece[], fromUs: number | undefined): Promise<number> {
+    if (this.#statements.endUs !== null) return this.#statements.endUs;
+    const { firstUs, lastUs } = await this.#statements.add(pieces, { fromUs: 0, toUs: 0 });
+    if (firstUs === undefined || lastUs === undefined) return Number.MAX_SAFE_INTEGER;
+    const beginUs = Math.max(firstUs, fromUs ?? firstUs);
+    // Far behind, intervals are longer: rows are not gone through a hundred times.
+    const intervalUs = this.travelling.intervalMs * 1000;
+    const widthUs = Math.max(1, Math.ceil((lastUs - beginUs) / intervalUs / mostCuts)) * intervalUs;
+    this.#statements.endUs = (Math.floor(beginUs / widthUs) + 1) * widthUs;
+    this.#intervalAtMs = this.#options.clock.monotonicMs();
+    return this.#statements.endUs;
+  }
+
+  async #travel(
+    pieces: readonly Piece[],
+    counted: { readonly rows: number; readonly badRows: number } | undefined,
+  ): Promise<number> {
+    const { events } = this.travelling;
     if (events !== undefined && this.#mayTravel()) return this.#send(events, pieces);
     const bytes = pieces.reduce((sum, piece) => sum + piece.bytes.length, 0);
     const counts = { ...this.#counts, bytesRead: this.#counts.bytesRead + bytes };

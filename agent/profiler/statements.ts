@@ -12,9 +12,22 @@ export interface TakenBlocks {
   readonly texts: readonly Buffer[];
 }
 
+export interface Added {
+  /** In the range, those of parallel workers among them. */
+  readonly rows: number;
+  readonly badRows: number;
+  /** Rows that ended at the range's end or later. */
+  readonly behind: number;
+  /** Of all rows. */
+  readonly firstUs: number | undefined;
+  readonly lastUs: number | undefined;
+}
+
 export class Statements {
   /** Rows counted in this interval. */
   rows = 0;
+  /** The end of the interval by the server's clock, µs; null before its first row. */
+  endUs: number | null = null;
   readonly #aggregate: TraceAggregate;
   /** Fingerprints by the time their text was sent, oldest first. */
   readonly #sent = new Map<bigint, number>();
@@ -30,11 +43,14 @@ export class Statements {
     });
   }
 
-  /** Whole rows alone, as the server hands them out; what is damaged is left out and counted. */
-  async add(pieces: readonly CsvPiece[]): Promise<{ rows: number; badRows: number }> {
-    const { rows, badRows } = await this.#aggregate.add(pieces);
-    this.rows += rows;
-    return { rows, badRows };
+  /**
+   * Whole rows alone, as the server hands them out; what is damaged is left out and counted.
+   * @param range by end of statement, µs: from, up to but not including; default all
+   */
+  async add(pieces: readonly CsvPiece[], range: { fromUs?: number; toUs?: number } = {}): Promise<Added> {
+    const { rows, workers, badRows, behind, firstUs, lastUs } = await this.#aggregate.add(pieces, range);
+    this.rows += rows + workers;
+    return { rows: rows + workers, badRows, behind, firstUs, lastUs };
   }
 
   /** What the interval came to. `textsMeta` undefined: texts do not travel. */
@@ -67,6 +83,7 @@ export class Statements {
   reset(): void {
     this.#aggregate.reset();
     this.rows = 0;
+    this.endUs = null;
   }
 
   /** Texts may have been lost on their way: all travel again. */

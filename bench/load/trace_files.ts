@@ -20,7 +20,9 @@ export interface TraceFilesOptions {
 }
 
 const firstUs = 1_790_000_000_000_000;
-const rowsPerWrite = 20_000;
+/** Few enough that their strings die young. */
+const rowsPerPiece = 200;
+const writeBytes = 1 << 20;
 
 /** mulberry32, as whole numbers. */
 function numbers(seed: number): () => number {
@@ -140,6 +142,34 @@ function rowText(
   );
 }
 
+/** Pieces of text gathered into large writes. */
+class Output {
+  readonly #file: number;
+  readonly #buffer = Buffer.alloc(writeBytes);
+  #at = 0;
+  bytes = 0;
+
+  constructor(path: string) {
+    this.#file = openSync(path, 'wx', 0o600);
+  }
+
+  add(piece: string): void {
+    if (this.#at + piece.length > writeBytes) this.flush();
+    this.#at += this.#buffer.write(piece, this.#at, 'latin1');
+  }
+
+  flush(): void {
+    this.bytes += writeSync(this.#file, this.#buffer, 0, this.#at);
+    this.#at = 0;
+  }
+
+  close(): number {
+    this.flush();
+    closeSync(this.#file);
+    return this.bytes;
+  }
+}
+
 /** @returns bytes and files made */
 export function makeTraceFiles(folder: string, options: TraceFilesOptions): { bytes: number; files: number } {
   const { rows: all, texts } = options;
@@ -151,14 +181,14 @@ export function makeTraceFiles(folder: string, options: TraceFilesOptions): { by
   for (let slot = 0; slot < slots; slot++) {
     const next = numbers(slot + 1);
     const name = `slot_${String(slot).padStart(6, '0')}.000001.v1.csv`;
-    const file = openSync(join(folder, name), 'wx', 0o600);
+    const out = new Output(join(folder, name));
     const session =
       `${5000 + slot},${firstUs - 60_000_000},${slot},shop,${slot % 3 === 0 ? 'reporting' : 'app_user'},` +
       `${slot % 2 === 0 ? 'checkout' : 'pgbench'},[local],UTF8,`;
-    bytes += writeSync(file, header);
+    out.add(header);
     const rows = Math.min(perSlot, all - slot * perSlot);
-    for (let from = 0; from < rows; from += rowsPerWrite) {
-      const to = Math.min(rows, from + rowsPerWrite);
+    for (let from = 0; from < rows; from += rowsPerPiece) {
+      const to = Math.min(rows, from + rowsPerPiece);
       let piece = '';
       for (let i = from; i < to; i++) {
         // Slots take turns.
@@ -166,11 +196,11 @@ export function makeTraceFiles(folder: string, options: TraceFilesOptions): { by
         const id = texts === 'prepared' ? (ids[row % shapes.length] as string) : '';
         piece += rowText(slot, i + 1, endOf(row, all), session, row, id, eventOf(texts, row, next()));
       }
-      bytes += writeSync(file, Buffer.from(piece, 'latin1'));
+      out.add(piece);
       made += to - from;
       options.progress?.(made);
     }
-    closeSync(file);
+    bytes += out.close();
   }
   return { bytes, files: slots };
 }
@@ -183,11 +213,10 @@ export function makeCsvlog(path: string, options: TraceFilesOptions): number {
   const { rows: all, texts } = options;
   const slots = options.slots ?? 8;
   const next = Array.from({ length: slots }, (_, slot) => numbers(slot + 1));
-  const file = openSync(path, 'wx', 0o600);
-  let bytes = 0;
-  for (let from = 0; from < all; from += rowsPerWrite) {
+  const out = new Output(path);
+  for (let from = 0; from < all; from += rowsPerPiece) {
     let piece = '';
-    for (let row = from; row < Math.min(all, from + rowsPerWrite); row++) {
+    for (let row = from; row < Math.min(all, from + rowsPerPiece); row++) {
       const slot = row % slots;
       const { kind, us, failed, text } = eventOf(texts, row, (next[slot] as () => number)());
       const at = new Date(endOf(row, all) / 1000).toISOString();
@@ -199,8 +228,7 @@ export function makeCsvlog(path: string, options: TraceFilesOptions): number {
       else
         piece += `${head},LOG,00000,"duration: ${(us / 1000).toFixed(3)} ms  statement: ${text}",,,,,,,,,${tail}\n`;
     }
-    bytes += writeSync(file, Buffer.from(piece, 'latin1'));
+    out.add(piece);
   }
-  closeSync(file);
-  return bytes;
+  return out.close();
 }

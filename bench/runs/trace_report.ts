@@ -95,7 +95,7 @@ function pgbadger(work: string, texts: TraceTexts, rows: number, options: BenchO
 
 /** Runs the benchmark; see the head of this file. */
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  const rows = options.quick ? 500_000 : 10_000_000;
+  const rows = options.quick ? 1_500_000 : 10_000_000;
   const runs = options.quick ? 3 : 5;
   const work = mkdtempSync(join(tmpdir(), 'pem-trace-report-'));
   try {

@@ -104,9 +104,10 @@ async function follow(
   const mostMs = words.all === true ? Number.POSITIVE_INFINITY : roundMs;
   let following = false;
   while (!signal.aborted) {
-    const from = performance.now();
+    let lookMs = performance.now();
     try {
       await follower.look();
+      lookMs = performance.now() - lookMs;
       // The first look is where "from now on" begins.
       if (!following) note(`following ${store.name}; times are UTC, Ctrl-C ends`);
       following = true;
@@ -138,7 +139,6 @@ async function follow(
       await pause(retryMs, signal);
       continue;
     }
-    const tookMs = performance.now() - from;
-    await pause(Math.min(longestPauseMs, Math.max(pollMs - tookMs, tookMs * (1 / lookShare - 1), 1)), signal);
+    await pause(Math.min(longestPauseMs, Math.max(pollMs, lookMs * (1 / lookShare - 1))), signal);
   }
 }

@@ -40,21 +40,21 @@ void put_place(uint8_t *places, uint32_t row, uint32_t place) {
   std::memcpy(places + 4 * static_cast<size_t>(row), &place, 4);
 }
 
-// One text `rows` times, behind texts of `before` bytes; the places of their ends go to `ends`.
-void repeat(const CsvText &text, uint32_t rows, uint32_t before, uint8_t *ends, uint8_t *to) {
-  for (uint32_t row = 0; row < rows; row++) put_place(ends, row, before + (row + 1) * text.size);
-  const size_t total = static_cast<size_t>(text.size) * rows;
+// The n bytes at `from`, `times` over.
+void repeat(const uint8_t *from, size_t n, uint32_t times, uint8_t *to) {
+  const size_t total = n * times;
   if (total == 0) return;
   // Once, then what is there as often as it fits.
-  std::memcpy(to, text.data, text.size);
-  for (size_t done = text.size; done < total;) {
+  std::memcpy(to, from, n);
+  for (size_t done = n; done < total;) {
     const size_t more = std::min(done, total - done);
     std::memcpy(to + done, to, more);
     done += more;
   }
 }
 
-// The same for texts of their own; kSlack bytes behind the last of them may be written too.
+// Texts behind others of `before` bytes; the places of their ends go to `ends`. kSlack bytes behind the last of them may be
+// written too.
 void copy_texts(const CsvWindow &window, const CsvText *texts, uint32_t rows, uint32_t before, uint8_t *ends,
                 uint8_t *to) {
   // Places in the window where kSlack bytes may be read; a text elsewhere is far from them as an unsigned number.
@@ -172,19 +172,21 @@ uint32_t CsvBlockWriter::append(const CsvWindow &window) {
   if (rows != 0) {
     part_rows_.push_back(rows);
     for (Column &column : columns_) {
-      places_.push_back(staged_.size());
-      if (column.id == CSV_COLUMN_COUNT) {
+      const CsvWindowColumn *source = column.id != CSV_COLUMN_COUNT ? &window.columns[column.id] : nullptr;
+      places_.push_back({staged_.size(), source != nullptr && source->constant});
+      if (source == nullptr) {
         staged_.append(reinterpret_cast<const uint8_t *>(window.row_at), rows * 8);
         continue;
       }
-      const CsvWindowColumn &source = window.columns[column.id];
-      append_nulls(&column, source.nulls, rows);
+      append_nulls(&column, source->nulls, rows);
       if (column.keyed) {
-        append_keys(source, rows);
-      } else if (column.width == 0) {
-        append_texts(&column, window, rows);
+        append_keys(*source, source->constant ? 1 : rows);
+      } else if (column.width != 0) {
+        append_values(column, *source, source->constant ? 1 : rows);
+      } else if (source->constant) {
+        append_text(&column, source->texts[0], rows);
       } else {
-        append_values(column, source.values, rows);
+        append_texts(&column, window, rows);
       }
     }
     rows_ += rows;
@@ -201,15 +203,15 @@ void CsvBlockWriter::append_nulls(Column *column, const uint8_t *nulls, uint32_t
   }
 }
 
-void CsvBlockWriter::append_values(const Column &column, const int64_t *values, uint32_t rows) {
+void CsvBlockWriter::append_values(const Column &column, const CsvWindowColumn &source, uint32_t rows) {
   const size_t size = static_cast<size_t>(rows) * column.width;
   staged_.reserve_more(size);
   uint8_t *to = staged_.data() + staged_.size();
   if (column.width == 8) {
-    std::memcpy(to, values, size);
+    std::memcpy(to, source.values, size);
   } else {
     for (uint32_t row = 0; row < rows; row++) {
-      const uint32_t value = static_cast<uint32_t>(values[row]);
+      const uint32_t value = static_cast<uint32_t>(source.values[row]);
       std::memcpy(to + 4 * static_cast<size_t>(row), &value, 4);
     }
   }
@@ -218,20 +220,21 @@ void CsvBlockWriter::append_values(const Column &column, const int64_t *values, 
 
 void CsvBlockWriter::append_texts(Column *column, const CsvWindow &window, uint32_t rows) {
   const CsvText *texts = window.columns[column->id].texts;
-  const bool constant = window.columns[column->id].constant;
-  uint64_t total = static_cast<uint64_t>(texts[0].size) * rows;
-  if (!constant) {
-    total = 0;
-    for (uint32_t row = 0; row < rows; row++) total += texts[row].size;
-  }
+  uint64_t total = 0;
+  for (uint32_t row = 0; row < rows; row++) total += texts[row].size;
   staged_.reserve_more(rows * 4 + total + kSlack);
   uint8_t *ends = staged_.data() + staged_.size(), *to = ends + rows * 4;
-  if (constant) {
-    repeat(texts[0], rows, column->bytes, ends, to);
-  } else {
-    copy_texts(window, texts, rows, column->bytes, ends, to);
-  }
+  copy_texts(window, texts, rows, column->bytes, ends, to);
   staged_.resize(staged_.size() + rows * 4 + total);
+  column->bytes += static_cast<uint32_t>(total);
+  text_bytes_ += total;
+}
+
+// One text for all rows.
+void CsvBlockWriter::append_text(Column *column, const CsvText &text, uint32_t rows) {
+  staged_.append(reinterpret_cast<const uint8_t *>(&text.size), 4);
+  staged_.append(text.data, text.size);
+  const uint64_t total = static_cast<uint64_t>(text.size) * rows;
   column->bytes += static_cast<uint32_t>(total);
   text_bytes_ += total;
 }
@@ -240,11 +243,9 @@ void CsvBlockWriter::append_keys(const CsvWindowColumn &source, uint32_t rows) {
   staged_.reserve_more(rows * 8);
   uint8_t *to = staged_.data() + staged_.size();
   std::lock_guard<std::mutex> guard(options_.texts->lock());
-  int64_t key = 0;
   for (uint32_t row = 0; row < rows; row++) {
-    if (source.is_null(row)) {
-      key = 0;
-    } else if (row == 0 || !source.constant) {
+    int64_t key = 0;
+    if (!source.is_null(row)) {
       bool fresh = false;
       key = options_.texts->add(source.texts[row].data, source.texts[row].size, &fresh);
       if (fresh) add_text(source.texts[row], key);
@@ -268,35 +269,53 @@ class CsvBlockWriter::Parts : public ColumnParts {
   uint32_t bytes_of(size_t i) const override { return writer_.columns_[i].bytes; }
   void put_data(size_t i, uint8_t *to) const override {
     const uint32_t width = writer_.columns_[i].width;
-    uint32_t before = 0;
+    uint32_t before = 0;  // texts: where the part's begin
     for (size_t part = 0; part < writer_.part_rows_.size(); part++) {
       const uint32_t rows = writer_.part_rows_[part];
-      const uint8_t *from = place(part, i);
-      size_t size = static_cast<size_t>(rows) * width;
+      const Place &place = place_of(part, i);
+      const uint8_t *from = writer_.staged_.data() + place.at;
+      size_t size = width;
       if (width == 0) {
-        uint32_t end;
-        std::memcpy(&end, from + 4 * (rows - 1), 4);
-        from += 4 * static_cast<size_t>(rows);
-        size = end - before;
-        before = end;
+        // The length of the one text, or the last of the places.
+        const uint32_t word = load(place.once ? from : from + 4 * (rows - 1));
+        from += place.once ? 4 : 4 * static_cast<size_t>(rows);
+        size = place.once ? word : word - before;
+        before = place.once ? before + rows * word : word;
+      } else if (!place.once) {
+        size *= rows;
       }
-      std::memcpy(to, from, size);
-      to += size;
+      if (place.once) {
+        repeat(from, size, rows, to);
+        to += size * rows;
+      } else {
+        std::memcpy(to, from, size);
+        to += size;
+      }
     }
   }
   void put_offsets(size_t i, uint32_t *to) const override {
-    *to++ = 0;
+    *to = 0;
     for (size_t part = 0; part < writer_.part_rows_.size(); part++) {
       const uint32_t rows = writer_.part_rows_[part];
-      std::memcpy(to, place(part, i), 4 * static_cast<size_t>(rows));
+      const Place &place = place_of(part, i);
+      const uint8_t *from = writer_.staged_.data() + place.at;
+      if (place.once) {
+        const uint32_t size = load(from), before = *to;
+        for (uint32_t row = 1; row <= rows; row++) to[row] = before + row * size;
+      } else {
+        std::memcpy(to + 1, from, 4 * static_cast<size_t>(rows));
+      }
       to += rows;
     }
   }
 
  private:
-  const uint8_t *place(size_t part, size_t i) const {
-    return writer_.staged_.data() + writer_.places_[part * writer_.columns_.size() + i];
+  static uint32_t load(const uint8_t *p) {
+    uint32_t word;
+    std::memcpy(&word, p, 4);
+    return word;
   }
+  const Place &place_of(size_t part, size_t i) const { return writer_.places_[part * writer_.columns_.size() + i]; }
   const CsvBlockWriter &writer_;
 };
 

@@ -73,19 +73,25 @@ class CsvBlockWriter {
 
   uint32_t fitting(const CsvWindow &window);
   void append_nulls(Column *column, const uint8_t *nulls, uint32_t rows);
-  void append_values(const Column &column, const int64_t *values, uint32_t rows);
+  void append_values(const Column &column, const CsvWindowColumn &source, uint32_t rows);
   void append_texts(Column *column, const CsvWindow &window, uint32_t rows);
+  void append_text(Column *column, const CsvText &text, uint32_t rows);
   void append_keys(const CsvWindowColumn &source, uint32_t rows);
   void add_text(const CsvText &text, int64_t key);
 
   const CsvBlockOptions options_;
   std::vector<Column> columns_;
   // What each call of append() took: its columns lie one behind the other, values as they will be in the block, texts as the
-  // places where they end and then their bytes. A buffer for each column would be dozens of places that grow at once, all of
-  // them at the same distance from a page's start, which the processor's first cache cannot hold together.
+  // places where they end and then their bytes; of a column that holds the same in all rows its value, or its text with the
+  // length in front, once. A buffer for each column would be dozens of places that grow at once, all of them at the same
+  // distance from a page's start, which the processor's first cache cannot hold together.
+  struct Place {
+    size_t at;  // in staged_
+    bool once;
+  };
   Buffer staged_;
   std::vector<uint32_t> part_rows_;
-  std::vector<size_t> places_;  // of each column of each part in staged_
+  std::vector<Place> places_;  // of each column of each part
   uint32_t keyed_ = 0;       // columns whose texts go to the other block
   uint64_t row_bytes_ = 0;   // of fixed parts and offsets
   uint64_t head_bytes_ = 0;  // of names and tables, no less than what they will be

@@ -81,7 +81,7 @@ export async function scanTrace(store: TraceStore, options: ScanOptions): Promis
   const now = (): Done => ({ bytes: scan.bytesDone, rows: scan.rowsDone });
   const progress = new Progress('reading', store.kind === 'server' ? 0 : total, now, options.quiet);
   const from = performance.now();
-  const reader = new FileReader(store, scan, problems);
+  const reader = new FileReader(store, scan, problems, () => options.signal?.aborted === true);
   try {
     for (const [number, file] of files.entries()) {
       if (options.signal?.aborted === true) break;
@@ -118,6 +118,7 @@ class FileReader {
     readonly store: TraceStore,
     readonly scan: TraceScan,
     readonly problems: TraceProblem[],
+    readonly stopped: () => boolean,
   ) {}
 
   async read(file: TraceFile, number: number): Promise<void> {
@@ -126,6 +127,8 @@ class FileReader {
     const added = await this.scan.add({ file: number, ...source });
     this.#note(file, added);
     // A file that is no trace has no row that is torn.
+    // One whose reading was ended has rows that were not looked at.
+    if (this.stopped()) return;
     if (added.failure === undefined && added.used > 0) this.#torn(file, added.used, added.bytes - added.used);
     else if (added.failure === undefined && added.bytes > 0)
       this.problems.push({ file: file.label, offset: 0, problem: 'the header line is not whole' });

@@ -146,6 +146,9 @@ enum Measure {
 const char *const kMeasureNames[kMeasures] = {"total", "calls", "mean",         "max", "p95",    "p99",
                                               "rows",  "reads", "temp_written", "wal", "errors", "plan"};
 
+// Below 2^64, where a double has no exact neighbour.
+constexpr double kLargestMean = 1.8e19;
+
 struct Ranked {
   uint32_t entry;
   uint64_t values[kMeasures];
@@ -157,8 +160,9 @@ Ranked rank_values(const agg *a, uint32_t entry, Counts *counts) {
   Ranked made = {entry, {0}};
   made.values[kTotal] = v.exec_us;
   made.values[kCalls] = v.calls;
-  // In thousandths, so that whole numbers tell them apart.
-  made.values[kMean] = v.timed == 0 ? 0 : static_cast<uint64_t>(static_cast<double>(v.exec_us) * 1000.0 / static_cast<double>(v.timed));
+  // In thousandths, so that whole numbers tell them apart; a file may claim times that leave no room for them.
+  const double mean = v.timed == 0 ? 0.0 : static_cast<double>(v.exec_us) * 1000.0 / static_cast<double>(v.timed);
+  made.values[kMean] = mean < kLargestMean ? static_cast<uint64_t>(mean) : static_cast<uint64_t>(kLargestMean);
   made.values[kMax] = v.max_us;
   made.values[kP95] = std::min(hist_quantile_us(counts->data(), 0.95), v.max_us);
   made.values[kP99] = std::min(hist_quantile_us(counts->data(), 0.99), v.max_us);

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -14,9 +15,12 @@
 
 using namespace pem;
 
-static void require(bool what) {
-  if (!what) std::abort();
+static void require_at(bool what, int line) {
+  if (what) return;
+  std::fprintf(stderr, "fuzz_trace.cc:%d does not hold\n", line);
+  std::abort();
 }
+#define require(what) require_at((what), __LINE__)
 
 namespace {
 

@@ -5,7 +5,8 @@
  * 3. Host is checked on every request, Origin on every upgrade and every request that changes something.
  * 4. Beyond loopback it listens over TLS only.
  * Full: bodies over `bodyBytes` get 413, more than `maxInFlight` requests and upgrades at once 503, a WebSocket's backlog over
- * `maxBackpressureBytes` drops the message and tells the room. Stop: the listener closes, then every connection.
+ * `maxBackpressureBytes` drops the message and tells the room; more than `maxMessageBytes` before its sign-in is read closes it.
+ * Stop: the listener closes, then every connection.
  */
 
 import { errorCode, errorText, PemError } from '../base/errors.js';
@@ -15,6 +16,7 @@ import {
   createApp,
   type EngineRequest,
   type EngineResponse,
+  type EngineSocket,
   type ListenSocket,
   listen,
   localPort,
@@ -43,7 +45,7 @@ export interface LiveEndpoint<T> {
   readonly path: string;
   readonly maxMessageBytes: number;
   readonly maxBackpressureBytes: number;
-  /** @throws HttpError the upgrade's refusal */
+  /** @throws HttpError the client's refusal: the socket is closed with 4000 + its status */
   accept(head: RequestHead): Promise<T>;
   opened(socket: LiveSocket<T>): void;
   /** Text as text; a binary message as undefined. */
@@ -52,6 +54,14 @@ export interface LiveEndpoint<T> {
   dropped(socket: LiveSocket<T>): void;
   drained(socket: LiveSocket<T>): void;
   closed(socket: LiveSocket<T>): void;
+}
+
+/** A client between its upgrade and the answer who it is; then `socket` is what the rooms know. */
+interface Caller<T> {
+  ws?: EngineSocket<unknown> | undefined;
+  socket?: LiveSocket<T>;
+  readonly early: (string | undefined)[];
+  earlyBytes: number;
 }
 
 const statusTexts: Readonly<Record<number, string>> = {
@@ -117,68 +127,93 @@ export class HttpServer {
   }
 
   live<T extends object>(endpoint: LiveEndpoint<T>): void {
-    type Holder = { data: T; socket?: LiveSocket<T> };
-    this.#app.ws<Holder>(endpoint.path, {
+    this.#app.ws<{ caller: Caller<T> }>(endpoint.path, {
       maxPayloadLength: endpoint.maxMessageBytes,
       maxBackpressure: endpoint.maxBackpressureBytes,
       idleTimeout: 60,
       sendPingsAutomatically: true,
-      upgrade: (response, request, context) => {
-        void this.#upgrade(endpoint, response, request, context);
-      },
+      upgrade: (response, request, context) => this.#upgrade(endpoint, response, request, context),
       open: (ws) => {
-        const holder = ws.getUserData();
-        holder.socket = new LiveSocket(ws, holder.data);
-        endpoint.opened(holder.socket);
+        // The engine copies what it was given at the upgrade: hence one object in another.
+        ws.getUserData().caller.ws = ws;
       },
       message: (ws, message, isBinary) => {
-        const socket = ws.getUserData().socket;
-        if (socket !== undefined)
-          endpoint.message(socket, isBinary ? undefined : Buffer.from(message).toString());
+        const { caller } = ws.getUserData();
+        const text = isBinary ? undefined : Buffer.from(message).toString();
+        if (caller.socket !== undefined) {
+          endpoint.message(caller.socket, text);
+          return;
+        }
+        caller.early.push(text);
+        caller.earlyBytes += message.byteLength + 16;
+        if (caller.earlyBytes > endpoint.maxMessageBytes)
+          ws.end(1008, 'too much before the sign-in was read');
       },
       dropped: (ws) => {
-        const socket = ws.getUserData().socket;
+        const { socket } = ws.getUserData().caller;
         if (socket !== undefined) endpoint.dropped(socket);
       },
       drain: (ws) => {
-        const socket = ws.getUserData().socket;
+        const { socket } = ws.getUserData().caller;
         if (socket !== undefined) endpoint.drained(socket);
       },
       close: (ws) => {
-        const socket = ws.getUserData().socket;
-        if (socket === undefined) return;
-        socket.gone();
-        endpoint.closed(socket);
+        const { caller } = ws.getUserData();
+        caller.ws = undefined;
+        if (caller.socket === undefined) return;
+        caller.socket.gone();
+        endpoint.closed(caller.socket);
       },
     });
   }
 
-  async #upgrade<T extends object>(
+  /**
+   * Answers the upgrade at once; who calls is found out behind it. Upgrading after an await, as it was, closes sockets: corked,
+   * this engine reads a freed response (uWebSockets issue 1928; one new socket in five on a busy machine), uncorked it
+   * writes a warning to stderr each time.
+   */
+  #upgrade<T extends object>(
     endpoint: LiveEndpoint<T>,
     response: EngineResponse,
     request: EngineRequest,
     context: us_socket_context_t,
-  ): Promise<void> {
-    let aborted = false;
-    response.onAborted(() => {
-      aborted = true;
-    });
+  ): void {
+    const caller: Caller<T> = { early: [], earlyBytes: 0 };
+    let head: RequestHead;
     try {
-      const head = readHead(request, response);
-      const key = request.getHeader('sec-websocket-key');
-      const protocol = request.getHeader('sec-websocket-protocol');
-      const extensions = request.getHeader('sec-websocket-extensions');
+      head = readHead(request, response);
       checkHost(head, this.#hosts);
       checkOrigin(head, this.secure, true);
       if (this.#inFlight >= this.#maxInFlight) throw busy();
-      this.#inFlight++;
-      const data = await endpoint.accept(head).finally(() => {
-        this.#inFlight--;
-      });
-      if (aborted) return;
-      response.cork(() => response.upgrade({ data }, key, protocol, extensions, context));
     } catch (error) {
-      if (!aborted) this.#write(response, this.#failure(error, endpoint.path), false);
+      this.#write(response, this.#failure(error, endpoint.path), false);
+      return;
+    }
+    const key = request.getHeader('sec-websocket-key');
+    const protocol = request.getHeader('sec-websocket-protocol');
+    const extensions = request.getHeader('sec-websocket-extensions');
+    response.upgrade({ caller }, key, protocol, extensions, context);
+    this.#inFlight++;
+    void this.#admit(endpoint, head, caller).finally(() => {
+      this.#inFlight--;
+    });
+  }
+
+  async #admit<T extends object>(
+    endpoint: LiveEndpoint<T>,
+    head: RequestHead,
+    caller: Caller<T>,
+  ): Promise<void> {
+    try {
+      const data = await endpoint.accept(head);
+      if (caller.ws === undefined) return;
+      const socket = new LiveSocket(caller.ws, data);
+      caller.socket = socket;
+      endpoint.opened(socket);
+      for (const text of caller.early.splice(0)) if (socket.isOpen) endpoint.message(socket, text);
+    } catch (error) {
+      const { status } = this.#failure(error, endpoint.path);
+      caller.ws?.end(4000 + status, statusTexts[status] ?? '');
     }
   }
 

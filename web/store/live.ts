@@ -119,13 +119,14 @@ function connectSocket(): void {
   opened.binaryType = 'arraybuffer';
   socket = opened;
   opened.onopen = () => {
-    retryMs = 500;
-    connection.value = 'open';
     for (const topic of topics.values()) topic.waiting = true;
     send('subscribe', [...topics.values()]);
   };
   opened.onmessage = (event: MessageEvent<string | ArrayBuffer>) => {
     liveCounters.frames += 1;
+    // Only now: a socket is answered before the server knows who calls.
+    retryMs = 500;
+    connection.value = 'open';
     if (typeof event.data === 'string') {
       liveCounters.bytes += event.data.length;
       onText(event.data);

@@ -31,24 +31,11 @@ bool ReadBuffers(Napi::Value value, const char *name, std::vector<Piece> *pieces
     keep->Set(i, item);
   }
   if (fine) return true;
-  CodecError error;
-  error.set("codec_argument", std::string(name) + " must be an array of Buffers");
-  MakeError(env, error).ThrowAsJavaScriptException();
+  ThrowArgument(env, std::string(name) + " must be an array of Buffers");
   return false;
 }
 
 namespace {
-
-Napi::Value Throw(Napi::Env env, const CodecError &error) {
-  MakeError(env, error).ThrowAsJavaScriptException();
-  return env.Undefined();
-}
-
-Napi::Value ThrowArgument(Napi::Env env, const char *message) {
-  CodecError error;
-  error.set("codec_argument", message);
-  return Throw(env, error);
-}
 
 Napi::String Text(Napi::Env env, std::string_view s) { return Napi::String::New(env, s.data(), s.size()); }
 

@@ -10,17 +10,6 @@
 namespace pem {
 namespace {
 
-Napi::Value Throw(Napi::Env env, const CodecError &error) {
-  MakeError(env, error).ThrowAsJavaScriptException();
-  return env.Undefined();
-}
-
-Napi::Value ThrowArgument(Napi::Env env, const char *message) {
-  CodecError error;
-  error.set("codec_argument", message);
-  return Throw(env, error);
-}
-
 class DeltaState : public Napi::ObjectWrap<DeltaState> {
  public:
   static Napi::Function Define(Napi::Env env) {

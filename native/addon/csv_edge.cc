@@ -13,34 +13,6 @@
 namespace pem {
 namespace {
 
-bool Refuse(Napi::Env env, const std::string &message) {
-  CodecError error;
-  error.set("codec_argument", message);
-  MakeError(env, error).ThrowAsJavaScriptException();
-  return false;
-}
-
-// A whole number from 0 to `most` where the property is there.
-bool ReadWhole(Napi::Object object, const char *name, double most, uint64_t *out) {
-  Napi::Value value = object.Get(name);
-  if (value.IsUndefined()) return true;
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-  if (number >= 0 && number <= most && number == std::floor(number)) {
-    *out = static_cast<uint64_t>(number);
-    return true;
-  }
-  return Refuse(object.Env(), std::string(name) + " must be a whole number from 0 to " +
-                                  std::to_string(static_cast<uint64_t>(most)));
-}
-
-bool ReadFlag(Napi::Object object, const char *name, bool *out) {
-  Napi::Value value = object.Get(name);
-  if (value.IsUndefined()) return true;
-  if (!value.IsBoolean()) return Refuse(object.Env(), std::string(name) + " must be true or false");
-  *out = value.As<Napi::Boolean>().Value();
-  return true;
-}
-
 bool ReadNames(Napi::Object object, const char *name, CsvColumnSet *out) {
   Napi::Value value = object.Get(name);
   if (value.IsUndefined()) return true;
@@ -83,7 +55,7 @@ bool ReadCsvPieces(Napi::Value value, std::vector<CsvPiece> *pieces, Napi::Array
     if (!ReadPiece(object.Get("bytes"), &piece.bytes, keep)) return Refuse(env, "a piece's bytes must be a Buffer");
     if (!header.IsUndefined() && (!ReadPiece(header, &piece.header, keep) || piece.header.size == 0))
       return Refuse(env, "a piece's header must be a Buffer with its file's header line");
-    if (!ReadWhole(object, "fromBytes", 9007199254740991.0, &piece.from_bytes) || !ReadFlag(object, "end", &piece.end))
+    if (!ReadWhole(object, "fromBytes", 0, 9007199254740991.0, &piece.from_bytes) || !ReadBool(object, "end", &piece.end))
       return false;
     pieces->push_back(piece);
   }
@@ -94,8 +66,8 @@ bool ReadCsvOptions(Napi::Object object, CsvReadOptions *options) {
   uint64_t text_bytes = options->max_text_bytes;
   options->columns.set();
   if (!ReadNames(object, "columns", &options->columns) || !ReadNames(object, "keyColumns", &options->keys) ||
-      !ReadWhole(object, "maxTextBytes", kMaxValueBytes, &text_bytes) ||
-      !ReadFlag(object, "skipBadRows", &options->skip_bad_rows))
+      !ReadWhole(object, "maxTextBytes", 0, kMaxValueBytes, &text_bytes) ||
+      !ReadBool(object, "skipBadRows", &options->skip_bad_rows))
     return false;
   options->columns |= options->keys;
   options->max_text_bytes = static_cast<uint32_t>(text_bytes);
@@ -238,9 +210,9 @@ Napi::Value CsvToBlock(const Napi::CallbackInfo &info) {
   }
   const Napi::Object options = info[2].As<Napi::Object>();
   uint64_t max_rows = kMaxRows, max_bytes = job->build.max_bytes;
-  if (!ReadCsvOptions(options, &job->read) || !ReadWhole(options, "maxRows", kMaxRows, &max_rows) ||
-      !ReadWhole(options, "maxBytes", static_cast<double>(max_bytes), &max_bytes) ||
-      !ReadFlag(options, "rowPlaces", &job->build.row_places))
+  if (!ReadCsvOptions(options, &job->read) || !ReadWhole(options, "maxRows", 0, kMaxRows, &max_rows) ||
+      !ReadWhole(options, "maxBytes", 0, static_cast<double>(max_bytes), &max_bytes) ||
+      !ReadBool(options, "rowPlaces", &job->build.row_places))
     return env.Undefined();
   Napi::Value into = options.Get("into");
   if (!into.IsUndefined()) {

@@ -30,28 +30,6 @@ constexpr size_t kFigureCount = sizeof kFigures / sizeof kFigures[0];
 constexpr size_t kSampleFigures = 6;  // execUs, endUs, file, offset, pid, failed
 constexpr double kQuantiles[] = {0.5, 0.9, 0.95, 0.99};
 
-Napi::Value Throw(Napi::Env env, const std::string &message) {
-  CodecError error;
-  error.set("codec_argument", message);
-  MakeError(env, error).ThrowAsJavaScriptException();
-  return env.Undefined();
-}
-
-// A whole number from `least` to `most` where the property is there.
-template <typename Number>
-bool ReadWhole(Napi::Object object, const char *name, double least, double most, Number *out) {
-  Napi::Value value = object.Get(name);
-  if (value.IsUndefined()) return true;
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
-  if (number >= least && number <= most && number == std::floor(number)) {
-    *out = static_cast<Number>(number);
-    return true;
-  }
-  Throw(object.Env(), std::string(name) + " must be a whole number from " + std::to_string(static_cast<int64_t>(least)) +
-                          " to " + std::to_string(static_cast<int64_t>(most)));
-  return false;
-}
-
 Napi::String Text(Napi::Env env, const char *p, size_t n) { return Napi::String::New(env, p, n); }
 
 double Time(int64_t us, bool known) { return known ? static_cast<double>(us) : NAN; }
@@ -105,7 +83,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
 
   explicit TraceAggregateObject(const Napi::CallbackInfo &info) : Napi::ObjectWrap<TraceAggregateObject>(info) {
     if (!info[0].IsObject()) {
-      Throw(info.Env(), "options must be an object");
+      ThrowArgument(info.Env(), "options must be an object");
       return;
     }
     const Napi::Object object = info[0].As<Napi::Object>();
@@ -114,7 +92,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     Napi::Value key = object.Get("key");
     if (!key.IsUndefined() && !(key.IsString() && (key.As<Napi::String>().Utf8Value() == "query_id" ||
                                                    key.As<Napi::String>().Utf8Value() == "fingerprint"))) {
-      Throw(info.Env(), "key must be 'query_id' or 'fingerprint'");
+      ThrowArgument(info.Env(), "key must be 'query_id' or 'fingerprint'");
       return;
     }
     options.by_query_id = key.IsUndefined() || key.As<Napi::String>().Utf8Value() == "query_id";
@@ -130,7 +108,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     if (made->ready())
       aggregate_ = std::move(made);
     else
-      Throw(info.Env(), made->memory_bytes() == 0 ? "spans must be 0 or a power of two from 2 to 4096"
+      ThrowArgument(info.Env(), made->memory_bytes() == 0 ? "spans must be 0 or a power of two from 2 to 4096"
                                                   : "there is no memory for an aggregate of that size");
   }
 
@@ -151,7 +129,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
   // False after throwing: the object was not made, or a job of it runs.
   bool Idle(Napi::Env env) const {
     if (aggregate_ != nullptr && !*busy_) return true;
-    Throw(env, aggregate_ == nullptr ? "the aggregate was not made" : "the aggregate is at work: wait for its promise");
+    ThrowArgument(env, aggregate_ == nullptr ? "the aggregate was not made" : "the aggregate is at work: wait for its promise");
     return false;
   }
 
@@ -229,7 +207,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     auto job = std::make_shared<AddJob>();
     Napi::Array keep;
     if (!Idle(env) || !ReadCsvPieces(info[0], &job->pieces, &keep)) return env.Undefined();
-    if (!info[1].IsObject()) return Throw(env, "options must be an object");
+    if (!info[1].IsObject()) return ThrowArgument(env, "options must be an object");
     if (!ReadWhole(info[1].As<Napi::Object>(), "fromUs", -kMostExact, kMostExact, &job->range.from_us) ||
         !ReadWhole(info[1].As<Napi::Object>(), "toUs", -kMostExact, kMostExact, &job->range.to_us))
       return env.Undefined();
@@ -254,7 +232,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     TraceAggregateObject *other = Unwrap(info[0].As<Napi::Object>());
     if (!Idle(env) || !other->Idle(env)) return env.Undefined();
     if (other == this || !aggregate_->merge(*other->aggregate_))
-      return Throw(env, "aggregates are merged with others that have a time line of the same first width, or none too");
+      return ThrowArgument(env, "aggregates are merged with others that have a time line of the same first width, or none too");
     return env.Undefined();
   }
 
@@ -276,7 +254,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     if (!Idle(env) || !ReadMeta(info[0], meta.get())) return env.Undefined();
     const double trace = info[1].As<Napi::Number>().DoubleValue(), most = info[2].As<Napi::Number>().DoubleValue();
     if (!(trace >= INT32_MIN && trace <= INT32_MAX && trace == std::floor(trace)) || !(most >= 1 && most <= kMostExact))
-      return Throw(env, "trace is an int4, maxBytes at least 1");
+      return ThrowArgument(env, "trace is an int4, maxBytes at least 1");
     auto blocks = std::make_shared<std::vector<Bytes>>();
     auto busy = std::make_shared<Busy>(busy_);
     return Job::Start(
@@ -299,7 +277,7 @@ class TraceAggregateObject : public Napi::ObjectWrap<TraceAggregateObject> {
     const double most = info[2].As<Napi::Number>().DoubleValue();
     if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_bigint64_array ||
         !(most >= 1 && most <= kMostExact))
-      return Throw(env, "fingerprints are a BigInt64Array, maxBytes is at least 1");
+      return ThrowArgument(env, "fingerprints are a BigInt64Array, maxBytes is at least 1");
     Napi::BigInt64Array list = info[1].As<Napi::BigInt64Array>();
     auto wanted = std::make_shared<std::vector<int64_t>>(list.Data(), list.Data() + list.ElementLength());
     auto blocks = std::make_shared<std::vector<Bytes>>();
@@ -494,7 +472,7 @@ Napi::Array ToColumns(Napi::Env env, const std::vector<ColumnSpec> &columns) {
 // (text) -> {form, fingerprint, keptWhole}
 Napi::Value NormaliseSql(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
-  if (!info[0].IsString() || !info[1].IsBoolean()) return Throw(env, "a text and a flag are needed");
+  if (!info[0].IsString() || !info[1].IsBoolean()) return ThrowArgument(env, "a text and a flag are needed");
   const std::string text = info[0].As<Napi::String>().Utf8Value();
   auto work = std::make_unique<fpr_work>();
   fpr_result form;

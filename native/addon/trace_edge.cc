@@ -16,35 +16,6 @@ namespace {
 
 constexpr double kWhole = 9007199254740991.0;
 
-bool Refuse(Napi::Env env, const std::string &message) {
-  CodecError error;
-  error.set("codec_argument", message);
-  MakeError(env, error).ThrowAsJavaScriptException();
-  return false;
-}
-
-// A whole number from `least` to `most` where the property is there.
-template <typename Number>
-bool ReadNumber(Napi::Object object, const char *name, double least, double most, Number *out) {
-  Napi::Value value = object.Get(name);
-  if (value.IsUndefined()) return true;
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
-  if (!(number >= least && number <= most && number == std::floor(number)))
-    return Refuse(object.Env(), std::string(name) + " must be a whole number from " +
-                                    std::to_string(static_cast<int64_t>(least)) + " to " +
-                                    std::to_string(static_cast<int64_t>(most)));
-  *out = static_cast<Number>(number);
-  return true;
-}
-
-bool ReadBool(Napi::Object object, const char *name, bool *out) {
-  Napi::Value value = object.Get(name);
-  if (value.IsUndefined()) return true;
-  if (!value.IsBoolean()) return Refuse(object.Env(), std::string(name) + " must be true or false");
-  *out = value.As<Napi::Boolean>().Value();
-  return true;
-}
-
 bool ReadStrings(Napi::Object object, const char *name, std::vector<std::string> *out) {
   Napi::Value value = object.Get(name);
   if (value.IsUndefined()) return true;
@@ -63,8 +34,8 @@ bool ReadFilter(Napi::Value value, TraceFilter *filter) {
   if (!value.IsObject()) return Refuse(value.Env(), "filter must be an object");
   const Napi::Object object = value.As<Napi::Object>();
   std::vector<std::string> kinds;
-  if (!ReadNumber(object, "fromUs", -kWhole, kWhole, &filter->from_us) ||
-      !ReadNumber(object, "toUs", -kWhole, kWhole, &filter->to_us) || !ReadNumber(object, "minUs", 0, kWhole, &filter->min_us) ||
+  if (!ReadWhole(object, "fromUs", -kWhole, kWhole, &filter->from_us) ||
+      !ReadWhole(object, "toUs", -kWhole, kWhole, &filter->to_us) || !ReadWhole(object, "minUs", 0, kWhole, &filter->min_us) ||
       !ReadStrings(object, "databases", &filter->databases) || !ReadStrings(object, "users", &filter->usernames) ||
       !ReadStrings(object, "applications", &filter->applications) || !ReadStrings(object, "clients", &filter->clients) ||
       !ReadStrings(object, "kinds", &kinds) || !ReadBool(object, "errors", &filter->errors) ||
@@ -100,8 +71,8 @@ bool ReadSource(Napi::Value value, TraceSource *source, Napi::Array keep) {
   const Napi::Object object = value.As<Napi::Object>();
   Napi::Value path = object.Get("path");
   if (path.IsString()) source->path = path.As<Napi::String>().Utf8Value();
-  return ReadNumber(object, "file", 0, UINT32_MAX, &source->file) && ReadNumber(object, "to", 0, kWhole, &source->to) &&
-         ReadNumber(object, "from", 0, kWhole, &source->from) && ReadBytes(object, "tail", &source->tail, keep) &&
+  return ReadWhole(object, "file", 0, UINT32_MAX, &source->file) && ReadWhole(object, "to", 0, kWhole, &source->to) &&
+         ReadWhole(object, "from", 0, kWhole, &source->from) && ReadBytes(object, "tail", &source->tail, keep) &&
          ReadBytes(object, "header", &source->header, keep) && ReadBool(object, "complete", &source->complete) &&
          ReadBool(object, "lines", &source->lines);
 }
@@ -139,10 +110,10 @@ class ScanObject : public Napi::ObjectWrap<ScanObject> {
     TraceScanOptions options;
     if (info[0].IsObject()) {
       const Napi::Object object = info[0].As<Napi::Object>();
-      if (!ReadFilter(object.Get("filter"), &options.filter) || !ReadNumber(object, "entries", 1, 65536, &options.entries) ||
-          !ReadNumber(object, "names", 2, 65536, &options.names) ||
-          !ReadNumber(object, "samples", 0, AGG_SAMPLES_MAX, &options.samples) ||
-          !ReadNumber(object, "slowest", 0, 10000, &options.slowest) || !ReadNumber(object, "spans", 2, 4096, &options.spans))
+      if (!ReadFilter(object.Get("filter"), &options.filter) || !ReadWhole(object, "entries", 1, 65536, &options.entries) ||
+          !ReadWhole(object, "names", 2, 65536, &options.names) ||
+          !ReadWhole(object, "samples", 0, AGG_SAMPLES_MAX, &options.samples) ||
+          !ReadWhole(object, "slowest", 0, 10000, &options.slowest) || !ReadWhole(object, "spans", 2, 4096, &options.spans))
         return;
     }
     scan_ = std::make_shared<TraceScan>(options);
@@ -305,7 +276,7 @@ Napi::Value TraceRows(const Napi::CallbackInfo &info) {
   bool json = true;
   if (!ReadCsvOptions(options, &job->read) || !ReadFilter(options.Get("filter"), &job->filter) ||
       !ReadBool(options, "json", &json) || !ReadBool(options, "header", &job->header) ||
-      !ReadNumber(options, "maxRows", 0, UINT32_MAX, &job->max_rows))
+      !ReadWhole(options, "maxRows", 0, UINT32_MAX, &job->max_rows))
     return env.Undefined();
   job->form = json ? TraceForm::Json : TraceForm::Csv;
   job->columns = job->read.columns;

@@ -86,6 +86,13 @@ void prof_error_caught(ProfFrame *frame) {
   prof_frame_done(frame);
 }
 
+void prof_error_ends_piece(ProfFrame *frame) {
+  prof_frame_leave(frame);
+  if (frame->measured) prof_frame_pause(frame);
+  prof_row_settle(frame);
+  prof_error_caught(frame);
+}
+
 /* A row for an error that has no other. */
 static void write_bare(ErrorData *edata, int64 now_ns) {
   static ProfFrame bare;

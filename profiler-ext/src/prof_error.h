@@ -24,6 +24,9 @@ extern bool prof_error_in_transaction;
 /* Within PG_CATCH: gives frame, which is paused, the error and writes its row. Does nothing where it has no traces. */
 extern void prof_error_caught(ProfFrame *frame);
 
+/* The same for a frame that is entered: an error ends the piece that runs. */
+extern void prof_error_ends_piece(ProfFrame *frame);
+
 /* Puts the error into frame; its row shows the message if none did before. */
 extern void prof_error_describe(ProfFrame *frame, const ErrorData *edata);
 

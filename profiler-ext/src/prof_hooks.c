@@ -65,10 +65,7 @@ static void start_watched(QueryDesc *queryDesc, int eflags) {
   { previous_start(queryDesc, eflags); }
   PG_CATCH();
   {
-    prof_frame_leave(frame);
-    if (frame->measured) prof_frame_pause(frame);
-    prof_row_settle(frame);
-    prof_error_caught(frame);
+    prof_error_ends_piece(frame);
     prof_frame_free(frame);
     PG_RE_THROW();
   }
@@ -144,13 +141,8 @@ static void run_framed(ProfFrame *frame, PROF_RUN_PARAMETERS) {
   { previous_run(PROF_RUN_ARGUMENTS); }
   PG_CATCH();
   {
-    prof_frame_leave(frame);
-    if (frame->measured) {
-      prof_frame_pause(frame);
-      frame->rows = Max(frame->rows, 0) + (int64)queryDesc->estate->es_processed;
-    }
-    prof_row_settle(frame);
-    prof_error_caught(frame);
+    if (frame->measured) frame->rows = Max(frame->rows, 0) + (int64)queryDesc->estate->es_processed;
+    prof_error_ends_piece(frame);
     PG_RE_THROW();
   }
   PG_END_TRY();
@@ -185,10 +177,7 @@ static void finish_framed(ProfFrame *frame, QueryDesc *queryDesc) {
   { previous_finish(queryDesc); }
   PG_CATCH();
   {
-    prof_frame_leave(frame);
-    if (frame->measured) prof_frame_pause(frame);
-    prof_row_settle(frame);
-    prof_error_caught(frame);
+    prof_error_ends_piece(frame);
     PG_RE_THROW();
   }
   PG_END_TRY();

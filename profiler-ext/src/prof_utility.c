@@ -126,10 +126,7 @@ static void utility_watched(PROF_UTILITY_PARAMETERS) {
   { call_utility(PROF_UTILITY_ARGUMENTS); }
   PG_CATCH();
   {
-    prof_frame_leave(frame);
-    if (frame->measured) prof_frame_pause(frame);
-    prof_row_settle(frame);
-    prof_error_caught(frame);
+    prof_error_ends_piece(frame);
     prof_frame_free(frame);
     PG_RE_THROW();
   }

@@ -4,14 +4,11 @@
  * Two pgbench runs of different length in backends of their own; their difference is free of what a session costs at its
  * start and end. The cluster is made for the count and removed.
  */
-import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { type Cluster, startCluster } from '../rig/cluster.js';
-
-const run = promisify(execFile);
+import { pgbench } from '../rig/pgbench.js';
 
 /** What one dump of callgrind holds. Instructions. */
 interface Dump {
@@ -78,19 +75,11 @@ export interface Counted {
 const short = 200;
 const long = 1200;
 
-async function pgbench(cluster: Cluster, parameters: readonly string[]): Promise<void> {
-  await run(join(cluster.bin, 'pgbench'), [
-    ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
-    ...parameters,
-    'postgres',
-  ]);
-}
-
 /** The dump of the backend that did the work: the one that spent most. */
 async function dumpOf(cluster: Cluster, options: CountOptions, transactions: number): Promise<Dump> {
   const dumps = () => readdirSync(cluster.folder).filter((name) => /^callgrind\.\d+$/.test(name));
   const before = new Set(dumps());
-  await pgbench(cluster, ['-n', '-c1', '--random-seed=1', '-t', String(transactions), ...options.pgbench]);
+  await pgbench(cluster, '-n', '-c1', '--random-seed=1', '-t', String(transactions), ...options.pgbench);
   const deadline = Date.now() + 20_000;
   for (;;) {
     await sleep(300);
@@ -111,7 +100,7 @@ export async function count(options: CountOptions): Promise<Counted> {
   const bin = options.bin === undefined ? {} : { bin: options.bin };
   const cluster = await startCluster({ ...bin, settings: { autovacuum: 'off' } });
   try {
-    await pgbench(cluster, ['-i', '-q', '-s', '1']);
+    await pgbench(cluster, '-i', '-q', '-s', '1');
     await cluster.query('VACUUM ANALYZE');
     await cluster.query('CHECKPOINT');
     await cluster.halt('fast');

@@ -14,9 +14,6 @@
  *   rows of typed values or to typed columns, whichever is faster: what a block holds. Beside it rows of strings, which are
  *   places in the input: no number is read.
  */
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { inferSchema, initParser } from 'udsv';
 import {
   type BlockMeta,
@@ -27,6 +24,7 @@ import {
   csvToBlock,
 } from '../../native/index.js';
 import { atLeast, type BenchOptions, type BenchResult, median } from '../report.js';
+import { pgbench } from '../rig/pgbench.js';
 import { readTraceFile, startProfiled, startTrace, stopTrace } from '../rig/traces.js';
 
 const pieceBytes = 1 << 20;
@@ -51,14 +49,9 @@ interface TraceFile {
 async function profiledRows(rows: number, seconds: number): Promise<TraceFile> {
   const cluster = await startProfiled({ settings: { autovacuum: 'off', track_io_timing: 'on' } });
   try {
-    const pgbench = (...options: string[]) =>
-      promisify(execFile)(join(cluster.bin, 'pgbench'), [
-        ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', cluster.superuser, ...options],
-        'postgres',
-      ]);
-    await pgbench('-i', '-q', '-s', '1');
+    await pgbench(cluster, '-i', '-q', '-s', '1');
     const id = await startTrace(cluster, 'csv-read');
-    await pgbench('-n', '-c', '2', '-T', String(seconds), '-M', 'simple');
+    await pgbench(cluster, '-n', '-c', '2', '-T', String(seconds), '-M', 'simple');
     await stopTrace(cluster, id);
     const client = await cluster.client();
     const files: Buffer[] = [];

@@ -11,9 +11,10 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { loadSource } from '../load/source.js';
 import { atMost, type BenchOptions, type BenchResult, median } from '../report.js';
 import { type Cluster, startCluster } from '../rig/cluster.js';
+import { pgbench } from '../rig/pgbench.js';
 import { profiledServer } from '../rig/profiled_server.js';
 
 const scale = 10;
@@ -26,17 +27,21 @@ type Script = 'select' | 'tpcb';
 /** Statements of a transaction, BEGIN and END among them. */
 const statementsOf: Readonly<Record<Script, number>> = { select: 1, tpcb: 7 };
 
-const source = ['../load/statement_loop.c', '../../../bench/load/statement_loop.c']
-  .map((path) => fileURLToPath(new URL(path, import.meta.url)))
-  .find((path) => existsSync(path));
-
 /** Builds the client program in a temporary folder; the caller removes the folder. */
 function buildLoop(): { folder: string; program: string } {
-  if (source === undefined) throw new Error('statement_loop.c is not beside this program');
   const folder = mkdtempSync(join(tmpdir(), 'pemloop-'));
   const program = join(folder, 'statement_loop');
   const include = execFileSync('pg_config', ['--includedir'], { encoding: 'utf8' }).trim();
-  execFileSync('cc', ['-std=c11', '-O2', '-D_GNU_SOURCE', `-I${include}`, source, '-o', program, '-lpq']);
+  execFileSync('cc', [
+    '-std=c11',
+    '-O2',
+    '-D_GNU_SOURCE',
+    `-I${include}`,
+    loadSource('statement_loop.c'),
+    '-o',
+    program,
+    '-lpq',
+  ]);
   return { folder, program };
 }
 
@@ -212,14 +217,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   const figures: Record<string, number> = {};
   const bars: BenchResult['bars'][number][] = [];
   try {
-    execFileSync(
-      join(bin, 'pgbench'),
-      [
-        ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
-        ...['-i', '-q', '-s', String(scale), 'postgres'],
-      ],
-      { stdio: 'ignore' },
-    );
+    await pgbench(cluster, '-i', '-q', '-s', String(scale));
     await cluster.query('CREATE EXTENSION sql_profiler');
     await cluster.query('CREATE EXTENSION pg_stat_statements');
     const loads: [Mode, Script][] = [

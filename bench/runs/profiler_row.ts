@@ -7,24 +7,20 @@
  * clock is timed between them. Clock reads are counted by callgrind.
  */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { loadSource } from '../load/source.js';
 import { atMost, type BenchOptions, type BenchResult, median } from '../report.js';
 import { findServerBin, startCluster } from '../rig/cluster.js';
+import { pgbench } from '../rig/pgbench.js';
 import { profiledServer } from '../rig/profiled_server.js';
 import { countTraces } from './profiler_instructions.js';
 
 const statements = 10_000;
 const clockCalls = 200_000;
 
-const source = ['../load/row_clock.c', '../../../bench/load/row_clock.c']
-  .map((path) => fileURLToPath(new URL(path, import.meta.url)))
-  .find((path) => existsSync(path));
-
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  if (source === undefined) throw new Error('row_clock.c is not beside this program');
   const bin = await profiledServer();
   const folder = mkdtempSync(join(tmpdir(), 'pemrow-'));
   chmodSync(folder, 0o755);
@@ -32,7 +28,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   const include = execFileSync(join(findServerBin(), 'pg_config'), ['--includedir-server'], {
     encoding: 'utf8',
   }).trim();
-  execFileSync('cc', ['-O2', '-fPIC', '-shared', `-I${include}`, source, '-o', library]);
+  execFileSync('cc', ['-O2', '-fPIC', '-shared', `-I${include}`, loadSource('row_clock.c'), '-o', library]);
   const cluster = await startCluster({
     bin,
     settings: {
@@ -43,11 +39,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     },
   });
   try {
-    execFileSync(
-      join(bin, 'pgbench'),
-      ['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres', '-i', '-q', 'postgres'],
-      { stdio: 'ignore' },
-    );
+    await pgbench(cluster, '-i', '-q');
     await cluster.query('VACUUM ANALYZE');
     await cluster.query('CREATE EXTENSION sql_profiler');
     for (const name of ['bench_statements', 'bench_clock']) {

@@ -37,19 +37,7 @@ import {
   since,
   startUs,
 } from '../load/transcode_rows.js';
-import { median } from '../report.js';
-
-export interface Bar {
-  what: string;
-  value: number;
-  bar: number;
-  holds: boolean;
-}
-
-export interface BenchOptions {
-  quick: boolean;
-  progress: (line: string) => void;
-}
+import { type Bar, type BenchOptions, median } from '../report.js';
 
 const blocksPerBatch = 5;
 /** What an ingester merges into one COPY here: 25,000 rows. */

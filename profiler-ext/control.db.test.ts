@@ -1,12 +1,10 @@
 /** Control in a real server: who may do what, which sessions a trace takes, and what becomes of traces over time. */
-import { execFile } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Cluster, serverUser, startCluster } from '../bench/rig/cluster.js';
+import { type Cluster, startCluster } from '../bench/rig/cluster.js';
 import {
   queries,
   readTrace,
@@ -16,15 +14,13 @@ import {
   traceStatus,
 } from '../bench/rig/traces.js';
 
-const run = promisify(execFile);
-const hba = 'local all all trust\nhost all all 127.0.0.1/32 trust\nlocal replication all trust\n';
+const hba = 'local all all trust\nhost all all 127.0.0.1/32 trust\n';
 
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startProfiled({
     tcp: true,
     hba,
-    settings: { wal_level: 'replica', max_wal_senders: '4' },
   });
   await cluster.query('CREATE ROLE watcher LOGIN IN ROLE pg_read_all_stats');
   await cluster.query('CREATE ROLE plain LOGIN');
@@ -364,46 +360,6 @@ describe('state', () => {
     const { rows } = await latin.query("SELECT sql_profiler.start('façade') AS id");
     expect((await cluster.query(list, [rows[0].id])).rows).toEqual([{ name: 'façade' }]);
     await latin.end();
-  });
-});
-
-describe('copies of the server', () => {
-  it('carry no trace, and a standby can be traced', async () => {
-    const id = await startTrace(cluster, 'primary only');
-    await cluster.query('SELECT 1 AS on_primary');
-    const copy = join(cluster.folder, 'copy');
-    const user = serverUser();
-    await run(
-      join(cluster.bin, 'pg_basebackup'),
-      ['-h', cluster.folder, '-p', String(cluster.port), '-U', 'postgres', '-D', copy, '-R', '-c', 'fast'],
-      user.uid === undefined ? {} : { uid: user.uid, gid: user.gid as number, cwd: cluster.folder },
-    );
-    expect(readdirSync(join(copy, 'sql_profiler'))).toEqual([]);
-    const standby = await startCluster({
-      bin: cluster.bin,
-      template: copy,
-      settings: {
-        shared_preload_libraries: "'sql_profiler'",
-        primary_conninfo: `'host=${cluster.folder} port=${cluster.port} user=postgres'`,
-      },
-    });
-    try {
-      expect((await standby.query('SELECT pg_is_in_recovery() AS is')).rows).toEqual([{ is: true }]);
-      expect((await standby.query('SELECT count(*)::int AS traces FROM sql_profiler.traces')).rows).toEqual([
-        { traces: 0 },
-      ]);
-      const there = await startTrace(standby, 'on the standby');
-      await standby.query('SELECT 1 AS on_standby');
-      await standby.halt('fast');
-      await standby.start();
-      await standby.query('SELECT 2 AS on_standby');
-      expect(queries(await readTrace(standby, there), 'on_standby')).toHaveLength(2);
-      await stopTrace(standby, there);
-      await standby.query('SELECT sql_profiler.drop($1)', [there]);
-    } finally {
-      await standby.stop();
-    }
-    expect(await traceStatus(cluster, id)).toMatchObject({ state: 'running' });
   });
 });
 

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { type Cluster, serverUser } from '../bench/rig/cluster.js';
+import { killBackend } from '../bench/rig/crash.js';
 import { type DiskKind, diskKinds, SmallDisk } from '../bench/rig/small_disk.js';
 import {
   brokenLines,
@@ -111,11 +112,7 @@ describe.each(Object.keys(diskKinds) as DiskKind[])('on %s', (kind) => {
         await statements(client, 'nowhere', 50);
         const { rows } = await client.query('SELECT pg_backend_pid() AS pid');
         await statements(old, 'into_the_ring', 20);
-        process.kill(rows[0].pid, 'SIGKILL');
-        await sleep(50);
-        await expect
-          .poll(() => cluster.query('SELECT 1').catch(() => null), { timeout: 10_000 })
-          .not.toBeNull();
+        await killBackend(cluster, rows[0].pid);
         const after = await cluster.client();
         await statements(after, 'after_crash', 20);
         const there = await readTrace(cluster, id);

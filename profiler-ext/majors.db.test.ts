@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { serverUser } from '../bench/rig/cluster.js';
+import { killBackend } from '../bench/rig/crash.js';
 import { findMajorWithHeaders } from '../bench/rig/majors.js';
 import {
   brokenLines,
@@ -72,10 +73,7 @@ describe.each(majors)('PostgreSQL %d', (major, found) => {
       await own.end();
 
       const { rows: pid } = await client.query('SELECT pg_backend_pid() AS pid');
-      process.kill(pid[0].pid, 'SIGKILL');
-      await expect
-        .poll(() => cluster.query('SELECT 1').catch(() => null), { timeout: 20_000 })
-        .not.toBeNull();
+      await killBackend(cluster, pid[0].pid);
       const rows = await readTrace(cluster, id);
       expect(queries(rows, ' AS marked')).toEqual(sent);
       expect(brokenLines(rows)).toEqual([]);

@@ -2,7 +2,15 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
-import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
+import {
+  endTrace,
+  readTrace,
+  sortedRows,
+  startProfiled,
+  startTrace,
+  stopTrace,
+  type TraceRow,
+} from '../bench/rig/traces.js';
 
 let cluster: Cluster;
 let client: pg.Client;
@@ -41,8 +49,7 @@ afterEach(async () => {
 /** Ends the trace and gives its rows in the order of their starts. */
 async function rows(): Promise<TraceRow[]> {
   await client.end();
-  await stopTrace(cluster, id);
-  return (await readTrace(cluster, id)).sort((a, b) => Number(a.serial) - Number(b.serial));
+  return endTrace(cluster, id, 'serial');
 }
 
 /** A row in short: indented by level, with its rows where known. */
@@ -297,7 +304,7 @@ describe('filters', () => {
       'SELECT 1',
     ]);
     // They waited for their root, and are in the order of their ends all the same.
-    const ends = [...all].sort((a, b) => Number(a.line) - Number(b.line)).map((row) => Number(row.end_time));
+    const ends = sortedRows(all, 'line').map((row) => Number(row.end_time));
     expect(ends).toEqual([...ends].sort((a, b) => a - b));
   });
 

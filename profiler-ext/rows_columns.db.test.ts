@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
-import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
+import { endTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
 
 let cluster: Cluster;
 let client: pg.Client;
@@ -37,8 +37,7 @@ afterEach(async () => {
 /** Rows in the order of their starts. */
 async function rows(): Promise<TraceRow[]> {
   await client.end();
-  await stopTrace(cluster, id);
-  return (await readTrace(cluster, id)).sort((a, b) => Number(a.serial) - Number(b.serial));
+  return endTrace(cluster, id, 'serial');
 }
 
 /**

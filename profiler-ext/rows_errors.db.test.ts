@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
-import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
+import { endTrace, startProfiled, startTrace, type TraceRow } from '../bench/rig/traces.js';
 import { bind, execute, parse, query, sync, WireClient } from '../bench/rig/wire_client.js';
 
 let cluster: Cluster;
@@ -38,8 +38,7 @@ afterEach(async () => {
 
 async function rows(): Promise<TraceRow[]> {
   await client.end();
-  await stopTrace(cluster, id);
-  return (await readTrace(cluster, id)).sort((a, b) => Number(a.line) - Number(b.line));
+  return endTrace(cluster, id, 'line');
 }
 
 const short = (row: TraceRow): string =>

@@ -1,6 +1,6 @@
 /**
- * What is a row, on servers of other majors: the tests of the newest installed one once more, on each that can be had. They run
- * in a process of their own, since the server is chosen by an environment variable.
+ * What is a row, and standbys, on servers of other majors: the tests of the newest installed one once more, on each that can
+ * be had. They run in a process of their own, since the server is chosen by an environment variable.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -9,7 +9,7 @@ import { findServerBin } from '../bench/rig/cluster.js';
 import { findMajorWithHeaders } from '../bench/rig/majors.js';
 
 const run = promisify(execFile);
-const files = ['rows', 'rows_portals', 'rows_errors', 'rows_columns', 'rows_texts', 'rows_counts'];
+const files = ['rows', 'rows_portals', 'rows_errors', 'rows_columns', 'rows_texts', 'rows_counts', 'standby'];
 const majors = await Promise.all(
   [13, 15, 17, 18].map(async (major) => [major, await findMajorWithHeaders(major)] as const),
 );

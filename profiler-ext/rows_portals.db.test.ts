@@ -5,7 +5,8 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
-import { readTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
+import { killBackend } from '../bench/rig/crash.js';
+import { endTrace, readTrace, startProfiled, startTrace, type TraceRow } from '../bench/rig/traces.js';
 import {
   bind,
   closePortal,
@@ -42,8 +43,7 @@ afterEach(async () => {
 async function rows(): Promise<TraceRow[]> {
   wire.end();
   await wire.until('never');
-  await stopTrace(cluster, id);
-  return (await readTrace(cluster, id)).sort((a, b) => Number(a.line) - Number(b.line));
+  return endTrace(cluster, id, 'line');
 }
 
 const short = (row: TraceRow): string =>
@@ -284,14 +284,6 @@ test('the row of a SELECT outlives its backend, killed while the client is idle'
   const { rows: backends } = await cluster.query(
     "SELECT pid FROM pg_stat_activity WHERE application_name = 'portals'",
   );
-  process.kill(backends[0].pid, 'SIGKILL');
-  await wire.until('never');
-  for (let up = false; !up; ) {
-    up = await cluster.query('SELECT 1').then(
-      () => true,
-      () => false,
-    );
-    await pause(50);
-  }
+  await killBackend(cluster, backends[0].pid);
   expect((await readTrace(cluster, id)).map((row) => row.query)).toEqual(['SELECT 4711 AS last']);
 });

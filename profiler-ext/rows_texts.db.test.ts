@@ -7,6 +7,7 @@ import type { Cluster } from '../bench/rig/cluster.js';
 import {
   readTrace,
   readTraceFile,
+  sortedRows,
   startProfiled,
   startTrace,
   stopTrace,
@@ -35,9 +36,7 @@ async function begin(options: object = {}, database = 'postgres'): Promise<void>
 const attempt = (sql: string, values?: unknown[]): Promise<unknown> =>
   client.query(sql, values).catch(() => undefined);
 
-async function rows(): Promise<TraceRow[]> {
-  return (await readTrace(cluster, id)).sort((a, b) => Number(a.line) - Number(b.line));
-}
+const rows = async (): Promise<TraceRow[]> => sortedRows(await readTrace(cluster, id), 'line');
 
 describe('any bytes', () => {
   test('quotes, commas, line ends, spaces, controls and characters of all lengths come back', async () => {

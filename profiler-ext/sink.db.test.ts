@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
+import { killBackend } from '../bench/rig/crash.js';
 import {
   brokenLines,
   queries,
@@ -41,19 +42,6 @@ async function runMarked(client: pg.Client, mark: string, count: number, text = 
   return sent;
 }
 
-/** Until the server is back after a crash. */
-async function backAgain(): Promise<void> {
-  for (let tries = 0; ; tries++) {
-    try {
-      await cluster.query('SELECT 1');
-      return;
-    } catch (error) {
-      if (tries === 300) throw error;
-      await sleep(30);
-    }
-  }
-}
-
 describe('rows of a trace', () => {
   it('are read whole in pieces of any size, and are the files', async () => {
     const id = await startTrace(cluster, 'pieces');
@@ -86,9 +74,7 @@ describe('rows of a trace', () => {
     const id = await startTrace(cluster, 'killed');
     const client = await cluster.client();
     const sent = await runMarked(client, 'before_kill', 700);
-    process.kill(await pidOf(client), 'SIGKILL');
-    await sleep(20);
-    await backAgain();
+    await killBackend(cluster, await pidOf(client));
     expect((await traceStatus(cluster, id)).state).toBe('running');
     const next = await cluster.client();
     sent.push(...(await runMarked(next, 'before_kill', 5)));

@@ -128,11 +128,22 @@ export async function readTrace(cluster: Cluster, id: number, maxBytes = 1 << 20
   }
 }
 
+/** What rows of one session are sorted by: when they started, were written, ended. */
+export type RowOrder = 'serial' | 'line' | 'end_time';
+
+export const sortedRows = (rows: readonly TraceRow[], by: RowOrder): TraceRow[] =>
+  [...rows].sort((a, b) => Number(a[by]) - Number(b[by]));
+
+/** Ends a trace and gives its rows in this order. */
+export async function endTrace(cluster: Cluster, id: number, by: RowOrder): Promise<TraceRow[]> {
+  await stopTrace(cluster, id);
+  return sortedRows(await readTrace(cluster, id), by);
+}
+
 /** Texts of the rows that hold `part`, in the order of their ends. */
 export const queries = (rows: readonly TraceRow[], part: string): string[] =>
-  rows
+  sortedRows(rows, 'end_time')
     .filter((row) => row.query?.includes(part))
-    .sort((a, b) => Number(a.end_time) - Number(b.end_time))
     .map((row) => row.query as string);
 
 /** What must hold of any trace's rows: each slot's lines only grow, and no row is there twice. */

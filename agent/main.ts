@@ -11,14 +11,13 @@
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { connect } from '../native/index.js';
 import { errorCode, errorText, PemError } from '../src/base/errors.js';
 import { openLog } from '../src/base/log.js';
 import type { AgentDefinitions } from '../src/wire/config.js';
 import { adviseCommand } from './advice/advise.js';
 import { type AgentConfig, checkPrivate, readConfig } from './config.js';
 import { commandKinds } from './link/commands.js';
-import { type Scheduler, serverParams, startScheduler } from './scheduler/index.js';
+import { type Scheduler, startScheduler } from './scheduler/index.js';
 import { agentVersion } from './version.js';
 import { startWorker, type Worker } from './worker.js';
 
@@ -88,9 +87,12 @@ function run(): void {
     commandKinds: {
       ...commandKinds,
       advise_indexes: adviseCommand({
-        connect,
         servers: () => worker.definitions.current?.servers ?? [],
-        params: (server, database) => serverParams(server, database, config.serverPassfile ?? undefined),
+        borrow: async (targetId, database, waitMs, task) => {
+          const scheduler = measuring?.scheduler();
+          if (scheduler == null) throw new PemError('server_unreachable', 'the agent begins just now');
+          return scheduler.borrow(targetId, database, waitMs, task);
+        },
       }),
     },
     traces: {

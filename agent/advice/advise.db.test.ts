@@ -1,9 +1,14 @@
 /** The command advise_indexes as an agent gets it: databases in turn, requests that come twice, what is refused. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Cluster, startCluster } from '../../bench/rig/cluster.js';
+import { watchedTarget } from '../../bench/rig/watched.js';
 import { connect } from '../../native/index.js';
 import type { AdviceAnswer, AdviceRequest } from '../../src/wire/advice.js';
 import { runCommand } from '../link/commands.js';
+import { ConnectGate } from '../probes/gate.js';
+import { ServerLink } from '../probes/link.js';
+import { systemClock } from '../scheduler/clock.js';
+import { serverParams } from '../scheduler/index.js';
 import { adviseCommand } from './advise.js';
 
 let cluster: Cluster;
@@ -27,20 +32,27 @@ beforeAll(async () => {
 });
 afterAll(() => cluster?.stop());
 
+const target = () => ({ ...watchedTarget(cluster, 7), user: 'watcher' });
+const link = () =>
+  new ServerLink({
+    connect,
+    clock: systemClock,
+    gate: new ConnectGate(systemClock),
+    params: (database) => serverParams(target(), database, undefined),
+    onConnect: () => {
+      connects++;
+    },
+  });
 const kind = adviseCommand({
-  connect: (options) => {
-    connects++;
-    return connect(options);
+  servers: () => [target()],
+  borrow: async (_, database, waitMs, task) => {
+    const opened = link();
+    try {
+      return await opened.borrow(database, waitMs, task);
+    } finally {
+      opened.close();
+    }
   },
-  servers: () => [
-    { targetId: 7, name: 'main', host: '', port: 0, database: 'postgres', user: 'watcher', sslmode: '' },
-  ],
-  params: (server, database) => ({
-    host: cluster.socketDirectory,
-    port: String(cluster.port),
-    user: server.user,
-    dbname: database,
-  }),
 });
 const doors = { syncNow: () => undefined, renewCertificate: () => undefined };
 const run = (payload: unknown) =>
@@ -81,7 +93,7 @@ test('each database in turn, with what is missing in it; twice asked is once don
   expect(databases[0]?.indexes[0]?.gain).toBeCloseTo(0.5, 1);
   expect(failures.map(({ database, code }) => [database, code])).toEqual([
     ['postgres', 'hypopg_missing'],
-    ['gone', 'connect_failed'],
+    ['gone', 'server_unreachable'],
   ]);
   const { rows } = await cluster.query(
     `SELECT count(*) AS n FROM pg_stat_activity WHERE usename = 'watcher'`,

@@ -1,26 +1,25 @@
 /**
  * The command advise_indexes: index advice for statements that PEM has from a trace. In: an AdviceRequest, the servers that this
  * agent watches. Out: an AdviceAnswer that fits into a pem.sync(). One connection for each database in turn, for as long as
- * its advice takes, beside those of probes and traces; one request at a time, further ones wait. A request that comes twice
- * is worked on once. Nothing is changed on the server and no statement is run: src/advice/session.ts.
+ * its advice takes: one of the three that the agent may have (probes/link.ts), so where a trace runs, probes that visit
+ * databases wait meanwhile. One request at a time, further ones wait. A request that comes twice is worked on once. Nothing is changed on the server and no statement is run: src/advice/session.ts.
  */
 import * as v from 'valibot';
-import type { PgConn } from '../../native/index.js';
 import { adviceDefaults, adviseIndexes } from '../../src/advice/index.js';
 import { errorCode, errorText, PemError } from '../../src/base/errors.js';
 import type { AdviceAnswer, AdviceFailure, DatabaseAdvice, TracedStatement } from '../../src/wire/advice.js';
 import type { ServerTarget } from '../../src/wire/config.js';
 import type { CommandKind } from '../link/commands.js';
-import type { Connect } from '../probes/link.js';
+import type { Scheduler } from '../scheduler/index.js';
 
 export interface AdviseOptions {
-  readonly connect: Connect;
   readonly servers: () => readonly ServerTarget[];
-  /** libpq keywords for a database of a server. */
-  readonly params: (server: ServerTarget, database: string) => Readonly<Record<string, string>>;
+  /** A connection in its turn; Scheduler.borrow. */
+  readonly borrow: Scheduler['borrow'];
 }
 
-const connectMs = 5000;
+/** For a turn, in each database. A visit of probes to one database is over sooner. */
+const turnMs = 60_000;
 const mostDatabases = 5;
 const mostStatements = 200;
 /** pem.sync() takes 1 MiB in all. */
@@ -85,16 +84,15 @@ async function answerTo(wanted: Request, options: AdviseOptions): Promise<Advice
   for (const statement of wanted.statements)
     byDatabase.set(statement.database, [...(byDatabase.get(statement.database) ?? []), statement]);
   for (const [database, statements] of [...byDatabase].slice(0, mostDatabases)) {
-    let session: PgConn | undefined;
     try {
-      session = await options.connect({ params: options.params(server, database), timeoutMs: connectMs });
       const { leastGain } = adviceDefaults;
       const { mostIndexes, timeMs, totalUs } = wanted;
-      databases.push(await adviseIndexes(session, statements, { mostIndexes, timeMs, totalUs, leastGain }));
+      const advice = await options.borrow(server.targetId, database, turnMs, (session) =>
+        adviseIndexes(session, statements, { mostIndexes, timeMs, totalUs, leastGain }),
+      );
+      databases.push(advice);
     } catch (error) {
       failures.push({ database, code: errorCode(error), reason: errorText(error).slice(0, 2000) });
-    } finally {
-      session?.close();
     }
   }
   for (const database of [...byDatabase.keys()].slice(mostDatabases))

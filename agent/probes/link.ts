@@ -1,9 +1,11 @@
 /**
  * The connections to one monitored server. In: work that needs a connection. Out: its results. Owns at most three
- * connections: one is kept for cluster-wide probes, one visits databases in turn and is closed when nobody needs it, one is
- * lent to who follows traces, while there are any.
+ * connections: one is kept for cluster-wide probes; two are for whose turn it is of a visitor of databases (closed when nobody
+ * needs it), a follower of traces (while there are any) and a task in one database.
  *
- * 1. Never more than these, also while one is being replaced: a connection counts until it is closed.
+ * 1. Never more than these, also while one is being replaced: a connection counts until it is closed. Where all three want
+ *    the two, they come one after the other (slots.ts): a visitor gives way between two databases, a task when it is done,
+ *    and waits so long at most as it says itself.
  * 2. Work on a connection goes one at a time; visits that want the same database share its connection.
  * 3. Every session is read-only, has time limits, no JIT, no parallel workers and search_path = pg_catalog, so that
  *    nothing a user of the server created can stand in for what a probe calls.
@@ -13,8 +15,9 @@
  */
 import type { ConnectOptions, PgConn } from '../../native/index.js';
 import { errorCode, errorText, PemError } from '../../src/base/errors.js';
-import type { Clock } from '../scheduler/clock.js';
+import { type Clock, pause } from '../scheduler/clock.js';
 import type { ConnectGate } from './gate.js';
+import { type Release, Slots } from './slots.js';
 
 export type Connect = (options: ConnectOptions) => Promise<PgConn>;
 
@@ -29,7 +32,13 @@ export const linkLimits = {
   graceMs: 2000,
   idleSessionMs: 600_000,
   idleInTransactionMs: 10_000,
+  /** A backend that was left may still count against the role's CONNECTION LIMIT: a refusal so soon is tried again. */
+  settleMs: 1000,
 } as const;
+
+/** The role's CONNECTION LIMIT is one more: the kept connection. */
+const connectionsBeside = 2;
+const settlePausesMs = [100, 400] as const;
 
 const oldestSupported = 130000;
 
@@ -56,17 +65,27 @@ interface Visit {
   readonly end: () => void;
 }
 
+/** What a connection is opened for. */
+interface Purpose {
+  readonly statementMs: number;
+  /** A refusal is no reason to keep others waiting. */
+  readonly mayRefuse?: boolean;
+  /** What decides about plans and names stays as the server has it. */
+  readonly asOthers?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /** Settings of every session; idle_session_timeout came with 14. */
-function settingsSql(serverVersion: number, statementMs: number): string {
+function settingsSql(serverVersion: number, { statementMs, asOthers }: Purpose): string {
   const settings: Record<string, string> = {
     statement_timeout: String(statementMs),
     idle_in_transaction_session_timeout: String(linkLimits.idleInTransactionMs),
     ...(serverVersion >= 140000 ? { idle_session_timeout: String(linkLimits.idleSessionMs) } : {}),
-    jit: 'off',
-    max_parallel_workers_per_gather: '0',
     standard_conforming_strings: 'on',
     default_transaction_read_only: 'on',
-    search_path: 'pg_catalog',
+    ...(asOthers === true
+      ? {}
+      : { jit: 'off', max_parallel_workers_per_gather: '0', search_path: 'pg_catalog' }),
   };
   const calls = Object.entries(settings).map(
     ([name, value]) => `pg_catalog.set_config('${name}', '${value}', false)`,
@@ -84,17 +103,14 @@ export class ServerLink {
   private readonly visits: Visit[] = [];
   private visiting: PgConn | null = null;
   private visitor: Promise<void> | null = null;
-  private lent: PgConn | null = null;
-  private closed = false;
-  private readonly closing: Promise<never>;
-  private endWaiting: (error: Error) => void = () => undefined;
+  private lent: LentConnection | null = null;
+  private readonly borrowed = new Set<PgConn>();
+  private readonly slots = new Slots(connectionsBeside);
+  /** Aborted by close(). */
+  private readonly over = new AbortController();
+  private leftAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly options: LinkOptions) {
-    this.closing = new Promise((_, reject) => {
-      this.endWaiting = reject;
-    });
-    this.closing.catch(() => undefined);
-  }
+  constructor(private readonly options: LinkOptions) {}
 
   /** Why the server cannot be reached, '' when it can. */
   get trouble(): string {
@@ -105,7 +121,7 @@ export class ServerLink {
   cluster<Result>(work: (connection: PgConn) => Promise<Result>): Promise<Result> {
     const result = this.keptQueue.then(async () => {
       if (this.kept === null || this.kept.closed)
-        this.kept = await this.open(undefined, linkLimits.clusterStatementMs);
+        this.kept = await this.open(undefined, { statementMs: linkLimits.clusterStatementMs });
       return this.guard(this.kept, work);
     });
     this.keptQueue = result.catch(() => undefined);
@@ -131,33 +147,82 @@ export class ServerLink {
     });
   }
 
-  /** A third connection, to the database that the server is monitored through; there is one at a time. */
-  async lend(): Promise<LentConnection> {
+  /**
+   * A connection to the database that the server is monitored through; there is one at a time. Waits for its turn until the
+   * signal is aborted, and counts until the borrower closes it.
+   */
+  async lend(signal: AbortSignal): Promise<LentConnection> {
     if (this.lent !== null && !this.lent.closed) throw new Error('the connection is lent already');
-    // One too many for the role's limit is no reason to keep probes waiting.
-    const connection = await this.open(undefined, linkLimits.clusterStatementMs, true);
-    this.lent = connection;
-    return {
-      get closed() {
-        return connection.closed;
-      },
-      run: (work) => this.guard(connection, work),
-      close: () => connection.close(),
-    };
+    this.lent?.close();
+    const either = AbortSignal.any([signal, this.over.signal]);
+    const release = await this.slots.take(either);
+    try {
+      // One too many for the role's limit is no reason to keep probes waiting.
+      const purpose = { statementMs: linkLimits.clusterStatementMs, mayRefuse: true, signal: either };
+      const connection = await this.open(undefined, purpose);
+      const lent: LentConnection = {
+        get closed() {
+          return connection.closed;
+        },
+        run: (work) => this.guard(connection, work),
+        close: () => {
+          this.leave(connection);
+          release();
+        },
+      };
+      this.lent = lent;
+      return lent;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs a task over a connection of its own to a database, with the server's own search_path and settings of the planner.
+   * @throws PemError connections_busy where there was no turn within `waitMs`; server_unreachable; what the task throws
+   */
+  async borrow<Result>(
+    database: string,
+    waitMs: number,
+    task: (connection: PgConn) => Promise<Result>,
+  ): Promise<Result> {
+    const wait = new AbortController();
+    const cancel = this.options.clock.after(waitMs, () => wait.abort(busy(waitMs)));
+    const release = await this.slots.take(AbortSignal.any([wait.signal, this.over.signal])).finally(cancel);
+    let connection: PgConn | undefined;
+    try {
+      const purpose = { statementMs: linkLimits.visitStatementMs, mayRefuse: true, asOthers: true };
+      connection = await this.open(database, purpose);
+      this.borrowed.add(connection);
+      return await this.guard(connection, task);
+    } finally {
+      if (connection !== undefined) {
+        this.borrowed.delete(connection);
+        this.leave(connection);
+      }
+      release();
+    }
   }
 
   /** Closes all connections; running and waiting work fails. */
   close(): void {
-    this.closed = true;
-    this.endWaiting(noLongerWatched());
+    this.over.abort(noLongerWatched());
     this.kept?.close();
     this.visiting?.close();
     this.lent?.close();
+    for (const connection of this.borrowed) connection.close();
   }
 
   private async travel(): Promise<void> {
     let at: string | null = null;
     let refusals = 0;
+    let release: Release | null = null;
+    const leaveDatabase = (): void => {
+      this.leave(this.visiting);
+      this.visiting = null;
+      at = null;
+    };
     for (;;) {
       for (let index = this.visits.length - 1; index >= 0; index--)
         if (this.visits[index]?.remaining.size === 0) this.visits.splice(index, 1)[0]?.end();
@@ -170,11 +235,15 @@ export class ServerLink {
       const guests = this.visits.filter((visit) => visit.remaining.delete(next));
       try {
         if (next !== at || this.visiting === null || this.visiting.closed) {
-          this.visiting?.close();
-          this.visiting = null;
-          at = null;
+          leaveDatabase();
+          if (this.slots.wanted) {
+            release?.();
+            release = null;
+          }
+          release ??= await this.slots.take(this.over.signal);
           // One database may refuse us (dropped meanwhile, no CONNECT); several in a row are the server.
-          this.visiting = await this.open(next, linkLimits.visitStatementMs, refusals < 2);
+          const purpose = { statementMs: linkLimits.visitStatementMs, mayRefuse: refusals < 2 };
+          this.visiting = await this.open(next, purpose);
           at = next;
           refusals = 0;
         }
@@ -192,30 +261,21 @@ export class ServerLink {
       }
     }
     // Kept open it would stand in the way of DROP DATABASE.
-    this.visiting?.close();
-    this.visiting = null;
+    leaveDatabase();
+    release?.();
   }
 
-  private async open(database: string | undefined, statementMs: number, mayRefuse = false): Promise<PgConn> {
+  private leave(connection: PgConn | null): void {
+    if (connection === null || connection.closed) return;
+    connection.close();
+    this.leftAtMs = this.options.clock.monotonicMs();
+  }
+
+  private async open(database: string | undefined, purpose: Purpose): Promise<PgConn> {
     const { gate } = this.options;
-    gate.check();
-    await Promise.race([gate.turn(), this.closing]);
-    gate.check();
-    let connection: PgConn;
-    this.options.onConnect();
+    const connection = await this.connect(database, purpose);
     try {
-      connection = await this.options.connect({
-        params: this.options.params(database),
-        timeoutMs: linkLimits.connectMs,
-      });
-    } catch (error) {
-      const why = errorText(error);
-      if (errorCode(error) === 'connect_timeout') gate.failed('unanswered', why);
-      else if (!mayRefuse) gate.failed('refused', why);
-      throw new PemError('server_unreachable', why, 'outside', { cause: error });
-    }
-    try {
-      if (this.closed) throw noLongerWatched();
+      this.over.signal.throwIfAborted();
       if (connection.serverVersion < oldestSupported)
         throw new PemError(
           'server_version',
@@ -224,15 +284,44 @@ export class ServerLink {
         );
       this.serverVersion = connection.serverVersion;
       await this.guard(connection, (fresh) =>
-        fresh.query(settingsSql(fresh.serverVersion, statementMs), [], { timeoutMs: linkLimits.connectMs }),
+        fresh.query(settingsSql(fresh.serverVersion, purpose), [], { timeoutMs: linkLimits.connectMs }),
       );
-      this.systemIdentifier ??= await this.guard(connection, identify);
+      if (purpose.asOthers !== true) this.systemIdentifier ??= await this.guard(connection, identify);
     } catch (error) {
       connection.close();
       throw error;
     }
     gate.succeeded();
     return connection;
+  }
+
+  private async connect(database: string | undefined, purpose: Purpose): Promise<PgConn> {
+    const { gate, clock } = this.options;
+    for (const settleMs of [...settlePausesMs, null]) {
+      gate.check();
+      await aborting(gate.turn(), purpose.signal ?? this.over.signal);
+      gate.check();
+      this.options.onConnect();
+      try {
+        return await this.options.connect({
+          params: this.options.params(database),
+          timeoutMs: linkLimits.connectMs,
+        });
+      } catch (error) {
+        const why = errorText(error);
+        const isUnanswered = errorCode(error) === 'connect_timeout';
+        // Two connections would leave the role one to spare.
+        const isSettling = this.slots.isFull && clock.monotonicMs() - this.leftAtMs < linkLimits.settleMs;
+        if (!isUnanswered && isSettling && settleMs !== null) {
+          await aborting(pause(clock, settleMs), purpose.signal ?? this.over.signal);
+          continue;
+        }
+        if (isUnanswered) gate.failed('unanswered', why);
+        else if (purpose.mayRefuse !== true) gate.failed('refused', why);
+        throw new PemError('server_unreachable', why, 'outside', { cause: error });
+      }
+    }
+    throw new Error('unreachable: the last try returns or throws');
   }
 
   /**
@@ -251,6 +340,30 @@ export class ServerLink {
       throw error;
     }
   }
+}
+
+/** What a promise resolves with, unless the signal is aborted first. */
+async function aborting<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  let leave: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    leave = () => reject(signal.reason);
+    if (signal.aborted) leave();
+    else signal.addEventListener('abort', leave, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+  }
+}
+
+function busy(waitMs: number): PemError {
+  return new PemError(
+    'connections_busy',
+    `the agent's three connections to this server were all in use for ${Math.round(waitMs / 1000)} s (probes, a trace): ` +
+      'nothing was asked; try again later',
+    'outside',
+  );
 }
 
 function noLongerWatched(): PemError {

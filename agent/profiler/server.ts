@@ -1,6 +1,7 @@
 /**
  * All traces of one monitored server. In: their definitions, what is remembered, a way to the server. Out: runs, rows in the
- * spool, what is to be said. Owns one connection while a run is under way, and none otherwise.
+ * spool, what is to be said. Owns one connection while a run is under way, and none otherwise; it waits for its turn where
+ * probes and a task have theirs.
  *
  * 1. One loop, one step after the other: traces of a server share its connection and its time. Reading takes a quarter of
  *    that time at most.
@@ -8,7 +9,7 @@
  *    the server was away (the gate of probes/gate.ts may say later), after half a minute where somebody has to act there.
  * 3. On stop what was counted goes to the spool; traces go on at the server and are found again.
  */
-import { errorCode, errorText } from '../../src/base/errors.js';
+import { errorCode, errorText, PemError } from '../../src/base/errors.js';
 import type { Log } from '../../src/base/log.js';
 import type { ServerTarget, TraceDefinition } from '../../src/wire/config.js';
 import type { TraceReport } from '../link/sync.js';
@@ -54,7 +55,7 @@ export class ServerTraces {
   #lastTrouble = '';
   /** In a row. */
   #failures = 0;
-  #stopping = false;
+  readonly #leave = new AbortController();
   /** Something changed since the loop began its step. */
   #isCalled = false;
   #wake: () => void = () => undefined;
@@ -113,7 +114,7 @@ export class ServerTraces {
   }
 
   async stop(): Promise<void> {
-    this.#stopping = true;
+    this.#leave.abort(new PemError('server_unreachable', 'the agent stops following', 'outside'));
     this.#call();
     // A server that does not answer is not waited for: positions agree with the spool at any time.
     const cancel = this.#options.clock.after(stopWithinMs, () => this.#session?.close());
@@ -134,7 +135,7 @@ export class ServerTraces {
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopping) {
+    while (!this.#leave.signal.aborted) {
       let waitMs: number;
       this.#isCalled = false;
       try {
@@ -142,7 +143,7 @@ export class ServerTraces {
       } catch (error) {
         waitMs = this.#failed(error);
       }
-      if (!this.#stopping && !this.#isCalled) await this.#sleep(waitMs);
+      if (!this.#leave.signal.aborted && !this.#isCalled) await this.#sleep(waitMs);
     }
   }
 
@@ -191,7 +192,7 @@ export class ServerTraces {
     const isFinal = needsOperator.has(code);
     for (const trace of this.traces) if (trace.needsServer) trace.blocked(error, isFinal);
     this.#close();
-    if (this.#stopping) return 0;
+    if (this.#leave.signal.aborted) return 0;
     if (code !== this.#lastTrouble) {
       this.#lastTrouble = code;
       log.warn({ code, target: target.targetId, reason: errorText(error) }, 'traces are not followed');
@@ -203,7 +204,7 @@ export class ServerTraces {
   async #open(): Promise<ProfilerSession> {
     if (this.#session !== null && !this.#session.closed) return this.#session;
     const { link, target } = this.#options;
-    this.#session = new ProfilerSession(await link.lend(), target.database, target.user);
+    this.#session = new ProfilerSession(await link.lend(this.#leave.signal), target.database, target.user);
     this.#list = null;
     for (const trace of this.traces) trace.reconnected();
     return this.#session;

@@ -4,8 +4,9 @@
  * collectors and all connections to monitored servers; `stop` ends them all.
  */
 import { join } from 'node:path';
-import { connect as nativeConnect } from '../../native/index.js';
+import { connect as nativeConnect, type PgConn } from '../../native/index.js';
 import type { Conninfo } from '../../src/base/conninfo.js';
+import { PemError } from '../../src/base/errors.js';
 import type { Log } from '../../src/base/log.js';
 import type { AgentDefinitions, ProbeRuntime, ServerTarget } from '../../src/wire/config.js';
 import { collectors } from '../collectors/index.js';
@@ -60,6 +61,16 @@ export interface Scheduler {
   servers(): ServerReport[];
   /** What is to be said of traces. */
   readonly traces: TraceReports;
+  /**
+   * Runs a task over a connection to a database of a server, in its turn among the three that the agent has there.
+   * @throws PemError connections_busy, server_unreachable, what the task throws
+   */
+  borrow<Result>(
+    targetId: number,
+    database: string,
+    waitMs: number,
+    task: (connection: PgConn) => Promise<Result>,
+  ): Promise<Result>;
   stop(): Promise<void>;
 }
 
@@ -230,6 +241,14 @@ export function startScheduler(options: SchedulerOptions): Scheduler {
         error: link.trouble === '' ? null : link.trouble,
       })),
     traces: profiler ?? noTraces,
+    borrow(targetId, database, waitMs, task) {
+      const watched = servers.get(targetId);
+      return watched === undefined
+        ? Promise.reject(
+            new PemError('server_unreachable', 'the agent does not monitor this server', 'outside'),
+          )
+        : watched.link.borrow(database, waitMs, task);
+    },
     async stop() {
       await profiler?.stop();
       for (const { link } of servers.values()) link.close();

@@ -70,6 +70,7 @@ test('asked by an administrator, once; the agent gets texts, weights and the dat
   expect(payload.token).toMatch(/^[0-9a-f-]{36}$/);
   expect(payload.statements.length).toBeGreaterThan(0);
   expect(payload.statements.length).toBeLessThanOrEqual(10);
+  expect(payload.isChosen).toBe(false);
   const sum = payload.statements.reduce((all, { execUs }) => all + execUs, 0);
   expect(payload.totalUs).toBeGreaterThanOrEqual(sum * 0.5);
   for (const one of payload.statements) expect(one.text).not.toBe('');
@@ -107,6 +108,49 @@ test('the answer is for whoever sees the server, also in the database itself', a
     code: 'advice_refused',
     error: 'no',
   });
+});
+
+test('statements can be chosen by their keys; all advice is told of, the last first, and each can be asked for', async () => {
+  const top = (await ada.get(`/pem/api/v1/traces/${made.id}/top`)).json<{
+    statements: { key: string; text: string }[];
+    allExecUs: number;
+  }>();
+  const [first, third] = [top.statements[0], top.statements[2]];
+  expect((await ada.send('POST', path, { keys: [] })).status).toBe(400);
+  for (const none of ['one', '9999999999999999999'])
+    expect((await ada.send('POST', path, { keys: [none] })).status).toBe(400);
+  expect((await ada.send('POST', path, { keys: ['12345'] })).json()).toMatchObject({
+    error: { code: 'input_invalid', message: expect.stringContaining('none of the chosen statements') },
+  });
+  const { id } = (await ada.send('POST', path, { keys: [third?.key, first?.key] })).json<{ id: number }>();
+  const { rows } = await pem.query(`SELECT payload FROM pem.command WHERE id = ${id}`);
+  const payload = rows[0]?.payload as AdviceRequest;
+  expect(payload.statements.map(({ key }) => key)).toEqual([first?.key, third?.key]);
+  expect(payload).toMatchObject({ isChosen: true, totalUs: top.allExecUs });
+  const now = (await guest.get(path)).json<{ earlier: { id: number }[]; statements: { key: string }[] }>();
+  expect(now).toMatchObject({
+    id,
+    state: 'waiting',
+    isChosen: true,
+    earlier: [
+      { id, state: 'waiting', statements: 2, indexes: null, requestedBy: 'ada' },
+      { state: 'failed', isChosen: false, indexes: null },
+    ],
+  });
+  expect(now.statements.map(({ key }) => key)).toEqual([first?.key, third?.key]);
+  const before = now.earlier[1]?.id;
+  expect((await guest.get(`${path}?id=${before}`)).json()).toMatchObject({ id: before, state: 'failed' });
+  expect((await guest.get(`${path}?id=999999`)).status).toBe(404);
+  const answer = { databases: [{ indexes: [{}, {}] }, { indexes: [{}] }], failures: [] };
+  await pem.query(
+    `UPDATE pem.command SET done_at = now(), result = '${JSON.stringify({ ok: true, result: answer })}' WHERE id = ${id}`,
+  );
+  expect((await guest.get(path)).json()).toMatchObject({ state: 'done', earlier: [{ indexes: 3 }, {}] });
+
+  const late = (await ada.send('POST', path, {})).json<{ id: number }>().id;
+  await pem.query(`UPDATE pem.command SET created_at = now() - interval '16 min' WHERE id = ${late}`);
+  expect((await guest.get(path)).json()).toMatchObject({ id: late, state: 'overdue' });
+  expect((await ada.send('POST', path, {})).json<{ id: number }>().id).toBeGreaterThan(late);
 });
 
 test('no other door makes such a command', async () => {

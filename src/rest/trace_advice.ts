@@ -10,13 +10,16 @@ import { HttpError, json } from '../http/message.js';
 import type { AdviceRequest, TracedStatement } from '../wire/advice.js';
 import { type RestContext, refuseFromDatabase, route } from './route.js';
 import { id, orNull, timeUs } from './schema.js';
-import { microseconds, runSql } from './trace_data_sql.js';
+import { keySql, microseconds, runSql } from './trace_data_sql.js';
 
 /** Of the payload of a command, which the database limits to 128 KiB. */
 const mostTextBytes = 90_000;
 const longestTextBytes = 8_000;
 /** So many single calls are looked through for texts with values. */
 const mostCalls = 20_000;
+const mostStatements = 200;
+/** Earlier advice that is told of. */
+const mostEarlier = 20;
 
 const whole = (from: number, to: number) =>
   v.pipe(
@@ -27,17 +30,19 @@ const whole = (from: number, to: number) =>
   );
 
 /**
- * $1 target, $2 trace on the server, $3 where the run begins (µs), $4 how many. A statement's text is that of its newest call
+ * $1 target, $2 trace on the server, $3 where the run begins (µs), $4 how many, $5 keys of the chosen ones (null: all). Shares
+ * are of the whole run, whatever is chosen. A statement's text is that of its newest call
  * that is there whole, else the normal form.
  */
-const statementsSql = `WITH top AS (
-    SELECT database, username, nested, query_id, fingerprint, sum(calls)::float8 AS calls, sum(exec_us)::float8 AS exec_us,
+const statementsSql = `WITH summed AS (
+    SELECT ${keySql} AS key, database, username, nested, query_id, fingerprint, sum(calls)::float8 AS calls, sum(exec_us)::float8 AS exec_us,
         sum(sum(exec_us)) FILTER (WHERE NOT nested) OVER () AS total_us
       FROM pemhistory.sql_trace_statements
      WHERE target_id = $1 AND trace = $2 AND recorded_at >= timestamptz 'epoch' + $3::float8 * interval '1 microsecond'
        AND database IS NOT NULL
-     GROUP BY database, username, nested, query_id, fingerprint
-     ORDER BY sum(exec_us) DESC NULLS LAST LIMIT $4),
+     GROUP BY database, username, nested, query_id, fingerprint),
+  top AS (
+    SELECT * FROM summed WHERE $5::int8[] IS NULL OR key = ANY ($5::int8[]) ORDER BY exec_us DESC NULLS LAST LIMIT $4),
   calls AS (
     SELECT DISTINCT ON (e.database, e.username, e.query_id) e.database, e.username, e.query_id, e.query
       FROM (SELECT database, username, query_id, query, flags, end_time FROM pemhistory.sql_trace_events
@@ -46,7 +51,7 @@ const statementsSql = `WITH top AS (
      WHERE e.query_id IN (SELECT t.query_id FROM top t) AND e.query_id <> 0 AND coalesce(e.flags, 0) & 1 = 0
        AND octet_length(e.query) <= ${longestTextBytes}
      ORDER BY e.database, e.username, e.query_id, e.end_time DESC)
-  SELECT t.database, t.username, t.nested, t.query_id, t.fingerprint, t.calls, t.exec_us, t.total_us::float8 AS total_us,
+  SELECT t.key::text AS key, t.database, t.username, t.nested, t.query_id, t.fingerprint, t.calls, t.exec_us, t.total_us::float8 AS total_us,
       coalesce(c.query, x.text) AS text, c.query IS NULL AND octet_length(x.text) >= 8192 AS cut
     FROM top t
     LEFT JOIN calls c ON c.database = t.database AND c.username IS NOT DISTINCT FROM t.username AND c.query_id = t.query_id
@@ -54,6 +59,7 @@ const statementsSql = `WITH top AS (
    ORDER BY t.exec_us DESC NULLS LAST`;
 
 interface StatementRow {
+  readonly key: string;
   readonly database: string;
   readonly username: string | null;
   readonly nested: boolean;
@@ -77,6 +83,7 @@ function fitting(rows: readonly StatementRow[]): TracedStatement[] {
     return [
       {
         id: `${row.query_id === '0' ? row.fingerprint : row.query_id}${row.nested ? '/nested' : ''}/${row.username ?? ''}`,
+        key: row.key,
         text,
         cut: row.cut,
         database: row.database,
@@ -95,6 +102,7 @@ const absent = (trace: number): HttpError =>
 type Body = {
   run?: string | undefined;
   statements?: number | undefined;
+  keys?: readonly string[] | undefined;
   indexes?: number | undefined;
   timeS?: number | undefined;
 };
@@ -107,13 +115,21 @@ async function request(context: RestContext, username: string, trace: number, bo
       run.target_id,
       run.server_id ?? 0,
       Number(run.started_us ?? 0) - 600_000_000,
-      body.statements ?? 50,
+      body.keys === undefined ? (body.statements ?? 50) : mostStatements,
+      body.keys ?? null,
     ]);
     const statements = fitting(rows);
     if (statements.length === 0)
-      throw new HttpError(400, 'input_invalid', 'the run has no statements with a text and a time (yet)');
+      throw new HttpError(
+        400,
+        'input_invalid',
+        body.keys === undefined
+          ? 'the run has no statements with a text and a time (yet)'
+          : 'none of the chosen statements has a text and a time in this run (yet)',
+      );
     const asked: Omit<AdviceRequest, 'token' | 'targetId' | 'traceId'> = {
       run: run.run,
+      isChosen: body.keys !== undefined,
       totalUs: rows[0]?.total_us ?? 0,
       mostIndexes: body.indexes ?? 5,
       timeMs: (body.timeS ?? 60) * 1000,
@@ -131,40 +147,69 @@ async function request(context: RestContext, username: string, trace: number, bo
   });
 }
 
-/** In the user's role: a command's row is there for whoever sees the server. */
-const answerSql = `SELECT json_build_object('id', c.id, 'run', c.payload ->> 'run',
-    'state', CASE WHEN c.done_at IS NOT NULL THEN CASE WHEN c.result -> 'ok' = 'true' THEN 'done' ELSE 'failed' END
-      WHEN c.delivered_at IS NOT NULL THEN 'working' ELSE 'waiting' END,
-    'requestedBy', c.created_by, 'requestedAtUs', ${microseconds('c.created_at')}, 'doneAtUs', ${microseconds('c.done_at')},
-    'code', CASE WHEN c.result -> 'ok' <> 'true' THEN c.result #>> '{result,code}' END,
-    'error', CASE WHEN c.result -> 'ok' <> 'true' THEN left(c.result #>> '{result,message}', 2000) END,
-    'databases', CASE WHEN c.result -> 'ok' = 'true' THEN c.result #> '{result,databases}' END,
-    'failures', CASE WHEN c.result -> 'ok' = 'true' THEN c.result #> '{result,failures}' END,
-    'statements', (SELECT json_agg(json_build_object('id', s ->> 'id', 'database', s ->> 'database', 'user', s ->> 'user',
-        'text', left(s ->> 'text', 600), 'calls', s -> 'calls', 'execUs', s -> 'execUs'))
-      FROM jsonb_array_elements(c.payload -> 'statements') s)) AS value
-  FROM pem.command c
+/** A request that is older and has no answer is not waited for: pem.request_advice makes another one. */
+const overdue = '15 min';
+const isDone = `c.result -> 'ok' = 'true'`;
+const ofTrace = `FROM pem.command c
   JOIN pem.trace t ON t.id = $1::bigint AND t.deleted_at IS NULL
  WHERE c.kind = 'advise_indexes' AND c.payload ->> 'traceId' = $1::text
-   AND c.payload ->> 'targetId' = t.target_id::text
+   AND c.payload ->> 'targetId' = t.target_id::text`;
+const about = `'id', c.id, 'run', c.payload ->> 'run', 'isChosen', coalesce(c.payload -> 'isChosen' = 'true', false),
+    'state', CASE WHEN c.done_at IS NOT NULL THEN CASE WHEN ${isDone} THEN 'done' ELSE 'failed' END
+      WHEN c.created_at <= now() - interval '${overdue}' THEN 'overdue'
+      WHEN c.delivered_at IS NOT NULL THEN 'working' ELSE 'waiting' END,
+    'requestedBy', c.created_by, 'requestedAtUs', ${microseconds('c.created_at')}, 'doneAtUs', ${microseconds('c.done_at')}`;
+
+/** In the user's role: a command's row is there for whoever sees the server. $2: which one, null: the last. */
+const answerSql = `SELECT json_build_object(${about}, 'timeMs', c.payload -> 'timeMs',
+    'code', CASE WHEN NOT ${isDone} THEN c.result #>> '{result,code}' END,
+    'error', CASE WHEN NOT ${isDone} THEN left(c.result #>> '{result,message}', 2000) END,
+    'databases', CASE WHEN ${isDone} THEN c.result #> '{result,databases}' END,
+    'failures', CASE WHEN ${isDone} THEN c.result #> '{result,failures}' END,
+    'statements', (SELECT json_agg(json_build_object('id', s ->> 'id', 'key', s ->> 'key', 'database', s ->> 'database',
+        'user', s ->> 'user', 'text', left(s ->> 'text', 600), 'calls', s -> 'calls', 'execUs', s -> 'execUs'))
+      FROM jsonb_array_elements(c.payload -> 'statements') s),
+    'earlier', (SELECT json_agg(it.value ORDER BY it.id DESC) FROM (
+        SELECT c.id, json_build_object(${about}, 'statements', jsonb_array_length(c.payload -> 'statements'),
+            'indexes', CASE WHEN ${isDone} AND jsonb_typeof(c.result #> '{result,databases}') = 'array'
+              THEN (SELECT count(*) FROM jsonb_path_query(c.result, '$.result.databases[*].indexes[*]')) END) AS value
+          ${ofTrace} ORDER BY c.id DESC LIMIT ${mostEarlier}) it)) AS value
+  ${ofTrace} AND ($2::bigint IS NULL OR c.id = $2::bigint)
  ORDER BY c.id DESC LIMIT 1`;
 
-const adviceEntries = {
+const aboutEntries = {
   id: v.number(),
   run: orNull(v.string()),
-  /** waiting for the agent, working, done, failed */
-  state: v.picklist(['waiting', 'working', 'done', 'failed']),
+  /** Statements were chosen; else the most expensive ones. */
+  isChosen: v.boolean(),
+  /** waiting for the agent, working, done, failed; overdue: no answer for 15 min */
+  state: v.picklist(['waiting', 'working', 'done', 'failed', 'overdue']),
   requestedBy: v.string(),
   requestedAtUs: timeUs,
   doneAtUs: orNull(timeUs),
+};
+const adviceEntries = {
+  ...aboutEntries,
+  /** The agent's time for each database, ms. */
+  timeMs: v.number(),
   code: orNull(v.string()),
   error: orNull(v.string()),
   /** DatabaseAdvice of src/wire/advice.ts, by the agent's word. */
   databases: orNull(v.array(v.record(v.string(), v.unknown()))),
   failures: orNull(v.array(v.record(v.string(), v.unknown()))),
   statements: v.array(v.record(v.string(), v.unknown())),
+  /** All that is kept (30 days), the last first, this one too; indexes null: there is no answer. */
+  earlier: v.array(v.strictObject({ ...aboutEntries, statements: v.number(), indexes: orNull(v.number()) })),
 };
 
+/** An int8, as text. */
+const statementKey = v.pipe(
+  v.string('it is a text'),
+  v.check(
+    (text) => /^-?\d{1,19}$/.test(text) && BigInt.asIntN(64, BigInt(text)) === BigInt(text),
+    "it is a statement's key",
+  ),
+);
 const traceParams = v.strictObject({ id });
 
 export const traceAdviceRoutes = [
@@ -177,11 +222,18 @@ export const traceAdviceRoutes = [
     body: v.strictObject(
       {
         run: v.optional(v.pipe(v.string('it is a text'), v.maxLength(40, 'it has at most 40 characters'))),
-        statements: v.optional(whole(1, 200)),
+        statements: v.optional(whole(1, mostStatements)),
+        keys: v.optional(
+          v.pipe(
+            v.array(statementKey, 'it is a list'),
+            v.minLength(1, 'it names at least one statement'),
+            v.maxLength(mostStatements, `it names at most ${mostStatements} statements`),
+          ),
+        ),
         indexes: v.optional(whole(1, 20)),
         timeS: v.optional(whole(1, 300)),
       },
-      'the body is an object: run, statements, indexes, timeS, all of them optional',
+      'the body is an object: run, statements, keys, indexes, timeS, all of them optional',
     ),
     replies: {
       202: {
@@ -199,17 +251,20 @@ export const traceAdviceRoutes = [
   route({
     method: 'GET',
     path: '/traces/{id}/advice',
-    summary: 'The last index advice that was asked for: estimates of the planner with hypothetical indexes',
+    summary:
+      'Index advice that was asked for, the last one or that of an id: estimates of the planner with hypothetical indexes',
     params: traceParams,
+    query: v.strictObject({ id: v.optional(id) }),
     replies: {
       200: { description: 'What was asked and what came of it', schema: v.strictObject(adviceEntries) },
       404: { description: 'There is no such trace that the user sees, or nobody has asked' },
     },
-    async handle(context, { session, params }) {
+    async handle(context, { session, params, query }) {
       const row = await asUser(
         context.pool,
         session.username,
-        async (client) => (await client.query<{ value: object }>(answerSql, [params.id])).rows[0],
+        async (client) =>
+          (await client.query<{ value: object }>(answerSql, [params.id, query.id ?? null])).rows[0],
       );
       if (row === undefined)
         throw new HttpError(404, 'trace_unknown', `there is no advice for a trace ${params.id} that you see`);

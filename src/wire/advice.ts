@@ -94,6 +94,8 @@ export interface DatabaseAdvice {
 /** A statement with the database that it ran in. */
 export interface TracedStatement extends WorkStatement {
   readonly database: string;
+  /** What PEM's pages call it; the agent makes nothing of it. */
+  readonly key?: string;
 }
 
 /** What PEM asks of an agent, as payload of the command advise_indexes. */
@@ -103,6 +105,8 @@ export interface AdviceRequest {
   readonly targetId: number;
   readonly traceId: number;
   readonly run: string;
+  /** Statements were chosen, one by one. */
+  readonly isChosen?: boolean;
   /** Of the trace's statements that no other called. */
   readonly totalUs: number;
   readonly mostIndexes: number;

@@ -121,16 +121,15 @@ void TraceScan::read_pieces(const TraceSource &source, int fd, TraceAdded *added
       added->failure_at = reader.bad_at();
       break;
     }
+    if (header.empty() && reader.used_bytes() != 0) {
+      // All of it: a name in quotes may hold line feeds.
+      header.assign(reinterpret_cast<const char *>(buffer_.data()), reader.used_bytes());
+      added->unknown_columns = reader.unknown_columns().size();
+    }
     CsvWindow window;
     // Bad rows are skipped, so next() does not fail.
     while (reader.next(kCsvWindowRows, &window, &error) && window.rows != 0) use(window, source);
     const size_t used = reader.used_bytes();
-    if (header.empty() && used != 0) {
-      added->unknown_columns = reader.unknown_columns().size();
-      const void *feed = std::memchr(buffer_.data(), '\n', used);
-      const size_t line = feed == nullptr ? used : static_cast<size_t>(static_cast<const uint8_t *>(feed) - buffer_.data()) + 1;
-      header.assign(reinterpret_cast<const char *>(buffer_.data()), line);
-    }
     added->used += used;
     begins += used;
     have -= used;

@@ -17,11 +17,17 @@ export const coreSources = readdirSync(core)
   .filter((name) => name.endsWith('.c'))
   .map((name) => join(core, name));
 
-/** Flags of every sanitized build. */
-export const sanitize = [
+/** Processors that core is built for: the least one, without most of its vectors, and what the addon is built for. */
+export const targets: readonly string[] = process.arch === 'x64' ? ['x86-64', 'x86-64-v2'] : ['armv8-a+crc'];
+
+/** Flags of a sanitized build for one of them. */
+export const sanitizeFor = (target: string): readonly string[] => [
   ...['-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'],
-  ...(process.arch === 'x64' ? ['-march=x86-64-v2'] : []),
+  `-march=${target}`,
 ];
+
+/** The same for what the addon is built for. */
+export const sanitize = sanitizeFor(targets.at(-1)!);
 
 export const clang = ['clang-14', 'clang'].find((name) => {
   try {

@@ -243,6 +243,7 @@ void col_scatter_four(const uint8_t *const fixed[4], uint8_t *dst, const uint32_
 #endif
 }
 
+#ifdef __SSSE3__
 /* Times of PostgreSQL first, many at once, then the same road as other words. */
 static void scatter_times(const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, size_t n, uint32_t spare) {
   enum { PART = 64 };
@@ -253,6 +254,7 @@ static void scatter_times(const uint8_t *fixed, uint8_t *dst, const uint32_t *po
     col_scatter(COL_INT8, (const uint8_t *)part, dst, pos + from, 0, count, spare);
   }
 }
+#endif
 
 /* One loop per width, so that the compiler knows it: these two functions are where the time of a block goes. */
 void col_scatter(col_type type, const uint8_t *fixed, uint8_t *dst, const uint32_t *pos, uint32_t shift, size_t n,

@@ -8,14 +8,7 @@
 #include <string.h>
 
 #include "../aggregate_inner.h"
-
-#define CHECK(what)                                              \
-  do {                                                           \
-    if (!(what)) {                                               \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #what);         \
-      exit(1);                                                   \
-    }                                                            \
-  } while (0)
+#include "check.h"
 
 static uint64_t state = 1;
 

@@ -2,7 +2,6 @@
  * Tests of core that need no PostgreSQL and no Node: built with ASan and UBSan and run by core.test.ts.
  * In: nothing. Out: exit status 0, or the line of the first check that failed.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,14 +10,7 @@
 #include "../json.h"
 #include "../pgcopy.h"
 #include "../utf8.h"
-
-#define CHECK(what)                                              \
-  do {                                                           \
-    if (!(what)) {                                               \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #what);         \
-      exit(1);                                                   \
-    }                                                            \
-  } while (0)
+#include "check.h"
 
 /* A copy that ends with its allocation, so that reading one byte too far is seen. */
 static uint8_t *exact(const void *p, size_t n) {

@@ -2,21 +2,13 @@
  * Tests of the CSV reader's core and of encodings: built with ASan and UBSan, run by csv_reader.test.ts.
  * In: nothing. Out: exit status 0, or the line of the first check that failed.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../csv_reader.h"
 #include "../encoding.h"
 #include "../utf8.h"
-
-#define CHECK(what)                                      \
-  do {                                                   \
-    if (!(what)) {                                       \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #what); \
-      exit(1);                                           \
-    }                                                    \
-  } while (0)
+#include "check.h"
 
 #define ROWS 40u
 

@@ -10,14 +10,7 @@
 
 #include "../csv_columns.h"
 #include "../csv_writer.h"
-
-#define CHECK(what)                                      \
-  do {                                                   \
-    if (!(what)) {                                       \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #what); \
-      exit(1);                                           \
-    }                                                    \
-  } while (0)
+#include "check.h"
 
 static uint64_t state = 0x9e3779b97f4a7c15u;
 static uint64_t next(void) {

@@ -10,6 +10,7 @@
 
 #include "../fingerprint.h"
 #include "../hash64.h"
+#include "check.h"
 
 #define FPR_PORTABLE
 #define sql_class portable_class
@@ -37,14 +38,6 @@
 #undef fpr_cache_bytes
 #undef fpr_cache_open
 #undef fpr_cached
-
-#define CHECK(what)                                              \
-  do {                                                           \
-    if (!(what)) {                                               \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #what);         \
-      exit(1);                                                   \
-    }                                                            \
-  } while (0)
 
 static fpr_work work, portable_work;
 static uint64_t state = 1;

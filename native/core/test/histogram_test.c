@@ -2,19 +2,11 @@
  * Tests of the latency histogram: built with ASan and UBSan and run by core.test.ts.
  * In: nothing. Out: exit status 0, or the line of the first check that failed.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../histogram.h"
-
-#define CHECK(what)                                              \
-  do {                                                           \
-    if (!(what)) {                                               \
-      fprintf(stderr, "line %d: %s\n", __LINE__, #what);         \
-      exit(1);                                                   \
-    }                                                            \
-  } while (0)
+#include "check.h"
 
 static uint64_t state = 1;
 

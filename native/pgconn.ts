@@ -98,6 +98,7 @@ interface NativeConnection {
   finish(): void;
   readonly serverVersion: number;
   readonly backendPid: number;
+  readonly usedPassword: boolean;
 }
 
 interface Call {
@@ -120,6 +121,8 @@ function refuseNul(text: string, what: string): void {
 export class PgConn {
   readonly serverVersion: number;
   readonly backendPid: number;
+  /** The server asked for the password and was given it; false where it let the connection in by something else. */
+  readonly usedPassword: boolean;
   private readonly queue: Call[] = [];
   private running: Call | undefined;
   private deadline: NodeJS.Timeout | undefined;
@@ -133,6 +136,7 @@ export class PgConn {
   constructor(private readonly native: NativeConnection) {
     this.serverVersion = native.serverVersion;
     this.backendPid = native.backendPid;
+    this.usedPassword = native.usedPassword;
     native.on = (kind, a, b) => this.happened(kind, a, b);
   }
 

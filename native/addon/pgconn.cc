@@ -133,7 +133,8 @@ class Connection : public Napi::ObjectWrap<Connection>, private WireEvents {
                         InstanceMethod<&Connection::CopyIn>("copyIn"), InstanceMethod<&Connection::Cancel>("cancel"),
                         InstanceMethod<&Connection::Finish>("finish"),
                         InstanceAccessor<&Connection::ServerVersion>("serverVersion"),
-                        InstanceAccessor<&Connection::BackendPid>("backendPid")});
+                        InstanceAccessor<&Connection::BackendPid>("backendPid"),
+                        InstanceAccessor<&Connection::UsedPassword>("usedPassword")});
   }
 
   explicit Connection(const Napi::CallbackInfo& info)
@@ -257,6 +258,10 @@ class Connection : public Napi::ObjectWrap<Connection>, private WireEvents {
 
   Napi::Value BackendPid(const Napi::CallbackInfo&) {
     return Napi::Number::New(env_, wire_.open() ? PQbackendPID(wire_.connection()) : 0);
+  }
+
+  Napi::Value UsedPassword(const Napi::CallbackInfo&) {
+    return Napi::Boolean::New(env_, wire_.open() && PQconnectionUsedPassword(wire_.connection()) != 0);
   }
 
   // ---- events ----

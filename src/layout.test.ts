@@ -36,17 +36,28 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     'src/push',
     'src/auth',
     'src/http',
+    'src/tracer',
   ],
   // Duties of agent 1 are the server's: they may know what agents do not.
   'agent/master': ['src/wire', 'src/base', 'native', 'src/catalog', 'src/history', 'agent'],
   agent: ['src/wire', 'src/base', 'native', 'src/advice', 'agent/master'],
+  // Traces of servers without an agent: the web server does what their agent would do.
+  'src/tracer': ['src/wire', 'src/base', 'native', 'src/auth', 'src/http', 'agent'],
   'src/cli': ['src/base', 'native', 'src/advice', 'src/catalog', 'src/pki', 'src/schema', 'agent'],
   web: ['src/wire'],
 };
 
 /** The entry of each program: nobody imports one, but the command line and the tests. */
 const programs: Readonly<Record<string, readonly string[]>> = {
-  'src/http/main.ts': ['src/auth', 'src/rest', 'src/push', 'src/history', 'src/catalog', 'native'],
+  'src/http/main.ts': [
+    'src/auth',
+    'src/rest',
+    'src/tracer',
+    'src/push',
+    'src/history',
+    'src/catalog',
+    'native',
+  ],
   'src/ingest/main.ts': [],
   'src/pki/signer.ts': [],
   'agent/main.ts': [],

@@ -58,6 +58,12 @@ export interface LentConnection {
   close(): void;
 }
 
+/** A way to a server for who follows its traces. */
+export interface Lender {
+  /** @throws PemError server_unreachable, or why else there is no connection; what the signal was aborted with */
+  lend(signal: AbortSignal): Promise<LentConnection>;
+}
+
 interface Visit {
   readonly remaining: Set<string>;
   readonly work: (connection: PgConn, database: string) => Promise<void>;
@@ -93,7 +99,7 @@ function settingsSql(serverVersion: number, { statementMs, asOthers }: Purpose):
   return `SELECT ${calls.join(', ')}`;
 }
 
-export class ServerLink {
+export class ServerLink implements Lender {
   /** server_version_num of the last session; 0 before the first. */
   serverVersion = 0;
   /** Of the first session that could see it. */

@@ -12,7 +12,7 @@ import type { Log } from '../../src/base/log.js';
 import type { AgentDefinitions, ServerTarget } from '../../src/wire/config.js';
 import type { RunReport, TraceReport, TraceReports } from '../link/sync.js';
 import type { DurableOutbox } from '../outbox.js';
-import type { ServerLink } from '../probes/link.js';
+import type { Lender } from '../probes/link.js';
 import type { Clock } from '../scheduler/clock.js';
 import type { AgentStats } from '../stats.js';
 import { type FollowLimits, followLimits } from './limits.js';
@@ -33,7 +33,7 @@ export interface ProfilerOptions {
 /** A monitored server and the way to it. */
 export interface LinkedServer {
   readonly target: ServerTarget;
-  readonly link: ServerLink;
+  readonly link: Lender;
 }
 
 interface Served {
@@ -134,6 +134,12 @@ export class Profiler implements TraceReports {
 
   again(): void {
     this.#told.clear();
+  }
+
+  /** Has that server a run that is not over, or one to begin? */
+  isBusy(targetId: number): boolean {
+    const traces = this.#served.get(targetId)?.traces?.traces ?? [];
+    return traces.some((trace) => trace.memory.current !== null || trace.runs.length > 0);
   }
 
   /** What was counted so far is in the spool when this is through; traces go on at their servers. */

@@ -14,7 +14,7 @@ import type { Log } from '../../src/base/log.js';
 import type { ServerTarget, TraceDefinition } from '../../src/wire/config.js';
 import type { TraceReport } from '../link/sync.js';
 import type { DurableOutbox } from '../outbox.js';
-import type { ServerLink } from '../probes/link.js';
+import type { Lender } from '../probes/link.js';
 import type { Clock } from '../scheduler/clock.js';
 import type { TraceStats } from '../stats.js';
 import type { FollowLimits } from './limits.js';
@@ -25,7 +25,7 @@ import { newMemory } from './wanted.js';
 
 export interface ServerTracesOptions {
   readonly target: ServerTarget;
-  readonly link: ServerLink;
+  readonly link: Lender;
   readonly memory: Memory;
   readonly positionFile: (trace: number, run: string) => string;
   readonly outbox: DurableOutbox;
@@ -36,7 +36,12 @@ export interface ServerTracesOptions {
 }
 
 /** Codes after which somebody has to do something on the server. */
-const needsOperator = new Set(['trace_extension_missing', 'trace_not_loaded', 'trace_not_permitted']);
+const needsOperator = new Set([
+  'trace_extension_missing',
+  'trace_not_loaded',
+  'trace_not_permitted',
+  'server_not_connected',
+]);
 const longestWaitMs = 60_000;
 const stopWithinMs = 500;
 

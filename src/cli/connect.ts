@@ -17,6 +17,7 @@ const settingsSchema = v.strictObject({
   ca: v.optional(v.string()),
   listen: v.optional(v.string()),
   push_directory: v.optional(v.string()),
+  state_directory: v.optional(v.string()),
   tls_certificate: v.optional(v.string()),
   tls_key: v.optional(v.string()),
   hosts: v.optional(v.array(v.string())),

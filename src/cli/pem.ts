@@ -65,6 +65,10 @@ function programs(pem: Command): void {
   database(pem, 'server', 'the web server')
     .option('--listen <address:port>', 'default 127.0.0.1:8790; beyond loopback it needs TLS')
     .option('--push-directory <directory>', 'where its unix socket for ingesters is (0700)')
+    .option(
+      '--state <directory>',
+      'its own folder (0700), for traces of servers without an agent; without it there are none',
+    )
     .option('--tls-certificate <file>')
     .option('--tls-key <file>')
     .option('--host <name>', 'a name that browsers may use; repeatable', collect, [])
@@ -73,6 +77,7 @@ function programs(pem: Command): void {
         options: Connection & {
           listen?: string;
           pushDirectory?: string;
+          state?: string;
           tlsCertificate?: string;
           tlsKey?: string;
           host: string[];
@@ -87,6 +92,7 @@ function programs(pem: Command): void {
             '--push-directory DIRECTORY',
             'push_directory',
           ),
+          stateDirectory: options.state ?? settings.state_directory,
           tlsCertificate: options.tlsCertificate ?? settings.tls_certificate,
           tlsKey: options.tlsKey ?? settings.tls_key,
           hosts: [...options.host, ...(settings.hosts ?? [])],

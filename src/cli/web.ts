@@ -12,6 +12,7 @@ export interface WebSettings {
   readonly tlsCertificate: string | undefined;
   readonly tlsKey: string | undefined;
   readonly hosts: readonly string[];
+  readonly stateDirectory: string | undefined;
 }
 
 /** @throws PemError address_syntax | tls_incomplete */
@@ -32,6 +33,7 @@ export async function startWeb(db: Conninfo, settings: WebSettings): Promise<voi
     listen: { host, port },
     hosts: settings.hosts,
     pushDirectory: settings.pushDirectory,
+    ...(settings.stateDirectory === undefined ? {} : { stateDirectory: settings.stateDirectory }),
     ...(tlsCertificate === undefined || tlsKey === undefined
       ? {}
       : { tls: { certFile: tlsCertificate, keyFile: tlsKey } }),

@@ -20,6 +20,7 @@ import { IngestLink } from '../push/link.js';
 import { Probes } from '../push/probes.js';
 import { lookAs, Watch, type WatchOptions } from '../push/watch.js';
 import { httpRoutes } from '../rest/index.js';
+import { Tracer, type TracerOptions } from '../tracer/index.js';
 import { Assets } from './assets.js';
 import { HttpServer } from './server.js';
 
@@ -36,10 +37,13 @@ export interface WebOptions {
   readonly tls?: { readonly keyFile: string; readonly certFile: string };
   /** The UI's built files; default dist/web of this installation. */
   readonly webDirectory?: string;
+  /** Where traces of servers without an agent are followed from (0700); without it there are none. */
+  readonly stateDirectory?: string;
   readonly log: Log;
   /** For tests: attempts, times, bounds. */
   readonly throttle?: Pick<SignInOptions, 'perUser' | 'perAddress'>;
   readonly watch?: WatchOptions;
+  readonly tracer?: Pick<TracerOptions, 'limits' | 'idleMs'>;
   readonly maxBackpressureBytes?: number;
 }
 
@@ -99,6 +103,11 @@ export async function runWeb(options: WebOptions): Promise<WebServer> {
 
     const sessions = new Sessions(pool);
     const gate = new Gate(sessions);
+    const tracer = new Tracer({
+      ...options.tracer,
+      ...{ db: options.db, pool, sessions, log },
+      folder: options.stateDirectory,
+    });
     const probes = new Probes(pool);
     const latest = new LatestSource(reader, probes);
     const hub = new PushHub({ publisher: server, source: latest, log });
@@ -125,6 +134,7 @@ export async function runWeb(options: WebOptions): Promise<WebServer> {
       gate,
       signIn: new SignIn({ conninfo: signInConninfo, ...options.throttle }),
       secure: server.secure,
+      tracer,
       webStats: async () => ({ sessions: await sessions.count(), ...hub.stats }),
     })) {
       server.route(route);
@@ -150,12 +160,14 @@ export async function runWeb(options: WebOptions): Promise<WebServer> {
     });
 
     await link.start();
+    await tracer.start();
     watch.start();
     let port: number;
     try {
       port = await server.start();
     } catch (error) {
       watch.stop();
+      await tracer.stop();
       await link.stop();
       throw error;
     }
@@ -167,6 +179,7 @@ export async function runWeb(options: WebOptions): Promise<WebServer> {
         hub.stop();
         await link.stop();
         server.stop();
+        await tracer.stop();
         reader.stop();
         await pool.end();
       },

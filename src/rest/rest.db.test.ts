@@ -1,5 +1,10 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Cluster } from '../../bench/rig/cluster.js';
 import { type Pem, type RigAgent, startPem } from '../../bench/rig/pem.js';
+import { startUnmanaged, tracingPassword, tracingRole } from '../../bench/rig/unmanaged.js';
 import { type Answer, startWeb, type Visitor, type WebRig } from '../../bench/rig/web.js';
 import { blockRows, readBlock } from '../wire/index.js';
 
@@ -10,6 +15,9 @@ let server: number;
 let trace: number;
 let ada: Visitor;
 let root: Visitor;
+let traced: Cluster;
+let lonely: number;
+const stateDirectory = mkdtempSync(join(tmpdir(), 'pemrest-'));
 const base = '/pem/api/v1';
 /** 2026-01-01 00:00 UTC */
 const startUs = 1_767_225_600_000_000;
@@ -48,15 +56,27 @@ beforeAll(async () => {
        VALUES ($1, 6, now(), 'select ?', 1, 1)`,
     [server],
   );
-  web = await startWeb(pem);
+  traced = await startUnmanaged();
+  lonely = await addLonely('lonely');
+  web = await startWeb(pem, { stateDirectory });
   ada = await web.signIn('ada', password);
   root = await web.signIn('root', rootPassword);
 });
 afterAll(async () => {
   await web?.stop();
+  rmSync(stateDirectory, { recursive: true, force: true });
+  await traced?.stop();
   await pem?.stop();
 });
 let load: string;
+
+async function addLonely(name: string): Promise<number> {
+  const { rows } = await pem.query(
+    `SELECT pem.add_unmanaged_server($1, '127.0.0.1', $2, 'postgres', $3, 'disable', 'ada', 'crew')::int AS id`,
+    [name, traced.port, tracingRole],
+  );
+  return rows[0].id;
+}
 
 async function addTrace(name: string): Promise<number> {
   const { rows } = await pem.query(
@@ -171,11 +191,13 @@ function fill(path: string, operation: Operation, chosen: Record<string, string>
   const query = operation.parameters
     .filter((parameter) => parameter.in === 'query' && chosen[parameter.name] !== undefined)
     .map((parameter) => `${parameter.name}=${encodeURIComponent(chosen[parameter.name] as string)}`);
-  // Traces have ids of their own.
+  // Traces and servers without an agent have ids of their own.
   const ids =
     path.startsWith('/traces/') && chosen.id === String(agent.agentId)
       ? { ...chosen, id: String(trace) }
-      : chosen;
+      : path.startsWith('/unmanaged/') && chosen.targetId === String(server)
+        ? { ...chosen, targetId: String(lonely) }
+        : chosen;
   const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(ids[name] ?? ''));
   return `${base}${filled}${query.length === 0 ? '' : `?${query.join('&')}`}`;
 }
@@ -190,6 +212,8 @@ test('every path, method and reply of the document is what the server does', asy
     'put /probe/config/{target}/{probe}': { intervalMs: 5000, enabled: true },
     'post /traces/{id}/advice': { statements: 10 },
     'post /traces/{id}/chosen': { calls: [[startUs, 1, 1]] },
+    'post /unmanaged': { name: 'another', host: 'db.example', user: 'me' },
+    'post /unmanaged/{targetId}/connect': { password: tracingPassword },
     'post /traces': {
       targetId: server,
       name: 'from the document',
@@ -201,10 +225,11 @@ test('every path, method and reply of the document is what the server does', asy
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, operation] of Object.entries(operations)) {
       if (path === '/session' && method === 'delete') continue;
-      const kept = trace;
+      const kept = { trace, lonely };
       if (path === '/traces/{id}' && method === 'delete') trace = await addTrace('to be deleted');
+      if (path === '/unmanaged/{targetId}') lonely = await addLonely('to be removed');
       const url = fill(path, operation, values());
-      trace = kept;
+      ({ trace, lonely } = kept);
       const body = bodies[`${method} ${path}`];
       const headers = { cookie: ada.cookie, 'x-csrf-token': ada.csrf, accept: 'application/json' };
       const answer = await web.ask(url, { method: method.toUpperCase(), body, headers });

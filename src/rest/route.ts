@@ -13,6 +13,7 @@ import type { HttpReply, HttpRequest } from '../http/message.js';
 import { HttpError } from '../http/message.js';
 import type { LatestSource } from '../push/latest.js';
 import type { Probes } from '../push/probes.js';
+import type { Tracer } from '../tracer/index.js';
 
 /** What the nouns work with. */
 export interface RestContext {
@@ -22,6 +23,7 @@ export interface RestContext {
   readonly latest: LatestSource;
   readonly gate: Gate;
   readonly signIn: SignIn;
+  readonly tracer: Tracer;
   /** True under TLS. */
   readonly secure: boolean;
   /** Counters of this web process. */
@@ -124,6 +126,7 @@ export function refuseFromDatabase(error: unknown): never {
   const code = errorCode(error);
   if (code === 'PE021') throw new HttpError(404, 'target_unknown', errorText(error));
   if (code === 'PE022') throw new HttpError(400, 'input_invalid', errorText(error));
+  if (code === 'PE026') throw new HttpError(409, 'server_not_connected', errorText(error));
   if (code === '42501') throw new HttpError(403, 'not_permitted', 'this needs the role pem_admin');
   throw error;
 }

@@ -90,6 +90,7 @@ export const sessionRoutes = [
     replies: { 204: { description: 'The session is over' } },
     async handle(context, { session }) {
       await context.gate.sessions.close(session);
+      await context.tracer.signedOut(session);
       return { status: 204, headers: { 'set-cookie': sessionCookie('', context.secure) } };
     },
   }),

@@ -112,6 +112,7 @@ const traceParams = v.strictObject({ id });
 const refusals = {
   403: { description: 'The user is no pem_admin' },
   404: { description: 'There is no such trace, or the user does not see it' },
+  409: { description: 'The server has no agent, and this user is not connected to it' },
 };
 
 const requestRoute = (request: 'start' | 'stop', summary: string) =>
@@ -155,6 +156,7 @@ export const traceRoutes = [
       201: { description: 'The trace', schema: v.strictObject({ id: v.number() }) },
       403: { description: 'The user is no pem_admin' },
       404: { description: 'There is no such server, or the user does not see it' },
+      409: { description: 'The server has no agent, and this user is not connected to it' },
     },
     async handle(context, { session, body }) {
       const made = await asUser(context.pool, session.username, async (client) => {

@@ -124,6 +124,9 @@ async function seedTables(side: Side): Promise<void> {
   );
   await pem.query(`SELECT pem.send_command($1, 'sync_now', $2)`, [agent.agentId, { mark: `MARK_${side}` }]);
   await pem.query(`SELECT pem.set_probe_config($1, 'server_info', NULL, 2000, NULL)`, [target]);
+  await pem.query('INSERT INTO pem.server_connection (target_id, username, agent_id) VALUES ($1, $2, $3)', [
+    ...[target, `MARK_${side}`, agent.agentId],
+  ]);
 }
 
 beforeAll(async () => {
@@ -311,6 +314,9 @@ const aimed: Readonly<Record<string, (b: RigAgent) => readonly unknown[]>> = {
   'pem.create_trace': (b) => [b.serverTargets[0], 'x', {}, null, null, true, 1, false, false],
   'pem.request_trace': () => [traces.B, 'start'],
   'pem.delete_trace': () => [traces.B],
+  'pem.add_unmanaged_server': () => ['x', 'x', 1, 'x', 'x', 'require', 'own_b', 'team_b'],
+  'pem.unmanaged_server': (b) => b.serverTargets,
+  'pem.hold_server': (b) => [b.serverTargets[0], agents.A.agentId],
   'pem.request_advice': () => [traces.B, { statements: [] }],
 };
 

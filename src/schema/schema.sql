@@ -82,6 +82,45 @@ END $$;
 
 ALTER FUNCTION pem.add_server(agent_id integer, name text, host text, port integer, database text, username text, sslmode text, owner name, team name) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.add_unmanaged_server(name text, host text, port integer, database text, username text, sslmode text, owner name, team name) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+  who name := pem.invoker();
+  most_servers CONSTANT int := 1000;
+  made bigint;
+BEGIN
+  IF name IS NULL OR length(name) NOT BETWEEN 1 AND 200 THEN
+    RAISE EXCEPTION 'name: a server''s name has 1 to 200 characters' USING ERRCODE = 'PE022';
+  END IF;
+  IF host IS NULL OR length(host) > 255 OR host !~ '^[0-9A-Za-z:][0-9A-Za-z._:%-]*$' THEN
+    RAISE EXCEPTION 'host: one name or address, no path and no list' USING ERRCODE = 'PE022';
+  END IF;
+  IF port IS NULL OR port NOT BETWEEN 1 AND 65535 THEN
+    RAISE EXCEPTION 'port: 1 to 65535' USING ERRCODE = 'PE022';
+  END IF;
+  IF database IS NULL OR octet_length(database) NOT BETWEEN 1 AND 63 OR username IS NULL OR octet_length(username) NOT BETWEEN 1 AND 63 THEN
+    RAISE EXCEPTION 'database and user have 1 to 63 bytes' USING ERRCODE = 'PE022';
+  END IF;
+  IF sslmode IS NULL OR sslmode NOT IN ('verify-full', 'verify-ca', 'require', 'disable') THEN
+    RAISE EXCEPTION 'sslmode: verify-full, verify-ca, require or disable' USING ERRCODE = 'PE022';
+  END IF;
+  PERFORM pem.check_belonging(who, coalesce(owner, who), team);
+  IF (SELECT count(*) FROM pem.server s JOIN pem.target t ON t.id = s.target_id
+       WHERE NOT s.managed AND t.deleted_at IS NULL AND t.owner = coalesce(add_unmanaged_server.owner, who)) >= most_servers THEN
+    RAISE EXCEPTION 'a user has at most % servers without an agent; remove some', most_servers USING ERRCODE = 'PE022';
+  END IF;
+  INSERT INTO pem.target (kind, name, owner, team)
+    VALUES ('server', add_unmanaged_server.name, coalesce(add_unmanaged_server.owner, who), add_unmanaged_server.team) RETURNING id INTO made;
+  INSERT INTO pem.server (target_id, host, port, database, username, sslmode, managed)
+    VALUES (made, add_unmanaged_server.host, add_unmanaged_server.port, add_unmanaged_server.database,
+      add_unmanaged_server.username, add_unmanaged_server.sslmode, false);
+  RETURN made;
+END $_$;
+
+ALTER FUNCTION pem.add_unmanaged_server(name text, host text, port integer, database text, username text, sslmode text, owner name, team name) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -100,6 +139,69 @@ BEGIN
 END $$;
 
 ALTER FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.be_tracer(instance uuid, hostname text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  made int;
+  host_target bigint;
+  display CONSTANT text := left('web server ' || coalesce(nullif(hostname, ''), 'unknown'), 200);
+BEGIN
+  SELECT a.id INTO made FROM pem.agent a WHERE a.instance = be_tracer.instance;
+  IF FOUND THEN
+    DELETE FROM pem.server_connection c WHERE c.agent_id = made;
+    RETURN made;
+  END IF;
+  IF be_tracer.instance IS NULL OR (SELECT count(*) FROM pem.agent a WHERE a.instance IS NOT NULL) >= 10000 THEN
+    RAISE EXCEPTION 'too many web servers have traced; each keeps its folder' USING ERRCODE = 'PE022';
+  END IF;
+  -- No host that anybody watches: super admins see it as the agent's.
+  INSERT INTO pem.target (kind, name, owner, deleted_at) VALUES ('host', display, 'pem_owner', now()) RETURNING id INTO host_target;
+  made := nextval('pem.tracer_seq');
+  INSERT INTO pem.agent (id, role, display_name, host_target_id, instance)
+    VALUES (made, 'tracer' || made, display, host_target, be_tracer.instance);
+  RETURN made;
+END $$;
+
+ALTER FUNCTION pem.be_tracer(instance uuid, hostname text) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.bound_unmanaged_trace() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  usual_s CONSTANT int := 3600;
+  most_s CONSTANT int := 86400;
+  usual_bytes CONSTANT bigint := 1073741824;
+  most_bytes CONSTANT bigint := 17179869184;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pem.server s WHERE s.target_id = NEW.target_id AND NOT s.managed) THEN
+    RETURN NEW;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pem.server_connection c WHERE c.target_id = NEW.target_id AND c.username = pem.invoker()) THEN
+    RAISE EXCEPTION 'server % has no agent: connect to it first, with its password', NEW.target_id USING ERRCODE = 'PE026';
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    RETURN NEW;
+  END IF;
+  IF NEW.schedule IS NOT NULL OR NEW.continuous THEN
+    RAISE EXCEPTION 'a server without an agent has no schedules and no continuous traces: nobody may be connected then' USING ERRCODE = 'PE022';
+  END IF;
+  NEW.duration_s := coalesce(NEW.duration_s, usual_s);
+  IF NEW.duration_s > most_s THEN
+    RAISE EXCEPTION 'a run takes at most % s on a server without an agent', most_s USING ERRCODE = 'PE022';
+  END IF;
+  IF coalesce(jsonb_typeof(NEW.options -> 'max_total_bytes'), 'null') = 'null' THEN
+    NEW.options := NEW.options || jsonb_build_object('max_total_bytes', usual_bytes);
+  ELSIF jsonb_typeof(NEW.options -> 'max_total_bytes') <> 'number' OR (NEW.options ->> 'max_total_bytes')::numeric > most_bytes THEN
+    RAISE EXCEPTION 'options max_total_bytes: at most % on a server without an agent', most_bytes USING ERRCODE = 'PE022';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION pem.bound_unmanaged_trace() OWNER TO pem_owner;
 
 CREATE FUNCTION pem.bump_config(agent_ids integer[] DEFAULT NULL::integer[]) RETURNS void
     LANGUAGE plpgsql
@@ -384,12 +486,15 @@ CREATE TABLE pem.agent (
     cert_serial text,
     cert_not_after timestamp with time zone,
     quarantined_reason text,
-    config_version bigint DEFAULT nextval('pem.config_version_seq'::regclass) NOT NULL
+    config_version bigint DEFAULT nextval('pem.config_version_seq'::regclass) NOT NULL,
+    instance uuid
 );
 
 ALTER TABLE pem.agent OWNER TO pem_owner;
 
 COMMENT ON COLUMN pem.agent.id IS 'Never used again, not even after a rollback.';
+
+COMMENT ON COLUMN pem.agent.instance IS 'Of a web server that traces: the folder it keeps its state in. It has no role of PostgreSQL.';
 
 CREATE TABLE pem.config (
     param text NOT NULL,
@@ -440,12 +545,15 @@ CREATE TABLE pem.server (
     system_identifier bigint,
     active boolean DEFAULT true NOT NULL,
     error text,
+    managed boolean DEFAULT true NOT NULL,
     CONSTRAINT server_port_check CHECK (((port >= 1) AND (port <= 65535)))
 );
 
 ALTER TABLE pem.server OWNER TO pem_owner;
 
 COMMENT ON COLUMN pem.server.error IS 'What the agent said when it last could not watch the server.';
+
+COMMENT ON COLUMN pem.server.managed IS 'false: no agent watches it; users connect to it through a web server.';
 
 CREATE TABLE pem.target (
     id bigint NOT NULL,
@@ -618,6 +726,39 @@ BEGIN
 END $$;
 
 ALTER FUNCTION pem.guard(relation regclass, via text, column_name name) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.hold_server(target_id bigint, agent_id integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.server := pem.unmanaged_server(hold_server.target_id);
+  bound int;
+  other name;
+BEGIN
+  IF session_user <> 'pem_web' OR NOT EXISTS (SELECT FROM pem.agent a WHERE a.id = hold_server.agent_id AND a.instance IS NOT NULL) THEN
+    RAISE EXCEPTION 'connections are made by web servers' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  PERFORM FROM pem.target t WHERE t.id = it.target_id FOR UPDATE;
+  SELECT ta.agent_id INTO bound FROM pem.target_agent ta WHERE ta.target_id = it.target_id AND ta.until IS NULL;
+  IF bound <> hold_server.agent_id THEN
+    SELECT c.username INTO other FROM pem.server_connection c JOIN pem.agent_heartbeat h ON h.agent_id = c.agent_id
+     WHERE c.target_id = it.target_id AND c.agent_id = bound AND h.at > now() - interval '10 s' LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION '"%" is connected to it through another web server', other USING ERRCODE = 'PE027';
+    END IF;
+  END IF;
+  IF bound IS DISTINCT FROM hold_server.agent_id THEN
+    UPDATE pem.target_agent ta SET until = clock_timestamp() WHERE ta.target_id = it.target_id AND ta.until IS NULL;
+    INSERT INTO pem.target_agent (target_id, agent_id, since) VALUES (it.target_id, hold_server.agent_id, clock_timestamp());
+    DELETE FROM pem.server_connection c WHERE c.target_id = it.target_id AND c.agent_id <> hold_server.agent_id;
+    PERFORM pem.bump_config(array_remove(ARRAY[bound, hold_server.agent_id], NULL));
+  END IF;
+  INSERT INTO pem.server_connection (target_id, username, agent_id) VALUES (it.target_id, pem.invoker(), hold_server.agent_id)
+    ON CONFLICT ON CONSTRAINT server_connection_pkey DO NOTHING;
+END $$;
+
+ALTER FUNCTION pem.hold_server(target_id bigint, agent_id integer) OWNER TO pem_owner;
 
 CREATE SEQUENCE pem.arrival_seq
     START WITH 1
@@ -868,6 +1009,25 @@ END $$;
 
 ALTER FUNCTION pem.move_server(target_id bigint, agent_id integer) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.note_binding() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  is_tracer boolean := EXISTS (SELECT FROM pem.agent a WHERE a.id = NEW.agent_id AND a.instance IS NOT NULL);
+BEGIN
+  IF is_tracer AND EXISTS (SELECT FROM pem.server s WHERE s.target_id = NEW.target_id AND s.managed) THEN
+    RAISE EXCEPTION 'agent % is a web server: it watches nothing by itself', NEW.agent_id USING ERRCODE = 'PE022';
+  END IF;
+  IF NOT is_tracer THEN
+    UPDATE pem.server s SET managed = true WHERE s.target_id = NEW.target_id AND NOT s.managed;
+    DELETE FROM pem.server_connection c WHERE c.target_id = NEW.target_id;
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION pem.note_binding() OWNER TO pem_owner;
+
 CREATE FUNCTION pem.note_certificate() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -976,6 +1136,19 @@ END;
 
 ALTER FUNCTION pem.quarantine_totals() OWNER TO pem_owner;
 
+CREATE FUNCTION pem.refuse_tracer_command() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pem.agent a WHERE a.id = NEW.agent_id AND a.instance IS NOT NULL) THEN
+    RAISE EXCEPTION 'this needs an agent: the server has none, it is traced by a web server' USING ERRCODE = 'PE022';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION pem.refuse_tracer_command() OWNER TO pem_owner;
+
 CREATE FUNCTION pem.register(csr text, facts jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1056,6 +1229,27 @@ END $$;
 
 ALTER FUNCTION pem.release_agent(agent_id integer) OWNER TO pem_owner;
 
+CREATE TABLE pem.server_connection (
+    target_id bigint NOT NULL,
+    username name NOT NULL,
+    agent_id integer NOT NULL,
+    since timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE pem.server_connection OWNER TO pem_owner;
+
+COMMENT ON TABLE pem.server_connection IS 'Who is connected to servers without an agent, and through which web server.';
+
+CREATE FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ DELETE FROM pem.server_connection AS c
+   WHERE ((c.agent_id = release_server.agent_id) AND (c.target_id = release_server.target_id) AND (c.username = release_server.username));
+END;
+
+ALTER FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.remove_server(target_id bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1099,6 +1293,12 @@ BEGIN
 END $$;
 
 ALTER FUNCTION pem.renew_certificate(csr text) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.reporter() RETURNS name
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN (SESSION_USER <> 'pem_web'::name) THEN SESSION_USER WHEN (current_setting('pem.tracer'::text, true) ~ '^tracer[0-9]+$'::text) THEN (current_setting('pem.tracer'::text, true))::name ELSE NULL::name END;
+
+ALTER FUNCTION pem.reporter() OWNER TO pem_owner;
 
 CREATE FUNCTION pem.request_advice(trace_id bigint, request jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1354,7 +1554,7 @@ DECLARE
   answer_csr bigint;
   certificate text;
 BEGIN
-  SELECT * INTO me FROM pem.agent a WHERE a.role = session_user;
+  SELECT * INTO me FROM pem.agent a WHERE a.role = pem.reporter();
   IF NOT FOUND OR NOT me.active THEN
     RAISE EXCEPTION 'agent "%" is not active', session_user USING ERRCODE = 'PE003';
   END IF;
@@ -1466,6 +1666,23 @@ END $_$;
 
 ALTER FUNCTION pem.sync(request jsonb) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.unmanaged_server(target_id bigint) RETURNS pem.server
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.target := pem.seen_target(unmanaged_server.target_id);
+  server pem.server;
+BEGIN
+  SELECT * INTO server FROM pem.server s WHERE s.target_id = it.id AND NOT s.managed;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'an agent watches target %, or it is no server', it.id USING ERRCODE = 'PE022';
+  END IF;
+  RETURN server;
+END $$;
+
+ALTER FUNCTION pem.unmanaged_server(target_id bigint) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.visible_targets() RETURNS SETOF bigint
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1501,7 +1718,7 @@ BEGIN
     RAISE EXCEPTION 'a batch has % to % bytes, this one %', smallest_bytes, largest_bytes, coalesce(size, 0)
       USING ERRCODE = 'PE002';
   END IF;
-  SELECT * INTO me FROM pem.agent WHERE role = session_user;
+  SELECT * INTO me FROM pem.agent WHERE role = pem.reporter();
   IF NOT FOUND OR NOT me.active OR me.quarantined_reason IS NOT NULL THEN
     RAISE EXCEPTION 'agent "%" is %', session_user,
       CASE WHEN me.quarantined_reason IS NULL THEN 'not active' ELSE 'quarantined: ' || me.quarantined_reason END
@@ -1929,6 +2146,16 @@ COMMENT ON COLUMN pem.trace_run.events_dropped IS 'Statements counted in the agg
 COMMENT ON COLUMN pem.trace_run.rows_skipped IS 'Rows that the agent left unread because it was too far behind: in no aggregate.';
 
 COMMENT ON COLUMN pem.trace_run.repeated_rows IS 'Rows that the agent read beyond what the server had written: some came twice.';
+
+CREATE SEQUENCE pem.tracer_seq
+    AS integer
+    START WITH 2000000000
+    INCREMENT BY 1
+    MINVALUE 2000000000
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER TABLE pem.tracer_seq OWNER TO pem_owner;
 
 CREATE TABLE pem.web_session (
     token_hash bytea NOT NULL,
@@ -2880,6 +3107,9 @@ ALTER TABLE ONLY pem.agent_heartbeat
     ADD CONSTRAINT agent_heartbeat_pkey PRIMARY KEY (agent_id);
 
 ALTER TABLE ONLY pem.agent
+    ADD CONSTRAINT agent_instance_key UNIQUE (instance);
+
+ALTER TABLE ONLY pem.agent
     ADD CONSTRAINT agent_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY pem.agent
@@ -2932,6 +3162,9 @@ ALTER TABLE ONLY pem.registration_token
 
 ALTER TABLE ONLY pem.registration_token
     ADD CONSTRAINT registration_token_role_key UNIQUE (role);
+
+ALTER TABLE ONLY pem.server_connection
+    ADD CONSTRAINT server_connection_pkey PRIMARY KEY (target_id, username);
 
 ALTER TABLE ONLY pem.server
     ADD CONSTRAINT server_pkey PRIMARY KEY (target_id);
@@ -3076,6 +3309,12 @@ CREATE INDEX table_statistics_at ON ONLY pemhistory.table_statistics USING btree
 
 CREATE TRIGGER accept INSTEAD OF INSERT ON pem.inbox FOR EACH ROW EXECUTE FUNCTION pem_inbox.accept();
 
+CREATE TRIGGER bound_unmanaged BEFORE INSERT OR UPDATE OF request_seq, deleted_at ON pem.trace FOR EACH ROW EXECUTE FUNCTION pem.bound_unmanaged_trace();
+
+CREATE TRIGGER no_tracer_command BEFORE INSERT ON pem.command FOR EACH ROW EXECUTE FUNCTION pem.refuse_tracer_command();
+
+CREATE TRIGGER note_binding BEFORE INSERT ON pem.target_agent FOR EACH ROW EXECUTE FUNCTION pem.note_binding();
+
 CREATE TRIGGER note_certificate BEFORE UPDATE OF certificate, serial, not_after ON pem.csr FOR EACH ROW EXECUTE FUNCTION pem.note_certificate();
 
 ALTER TABLE ONLY pem.agent
@@ -3098,6 +3337,12 @@ ALTER TABLE ONLY pem.probe_config
 
 ALTER TABLE ONLY pem.registration_token
     ADD CONSTRAINT registration_token_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES pem.agent(id);
+
+ALTER TABLE ONLY pem.server_connection
+    ADD CONSTRAINT server_connection_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES pem.agent(id);
+
+ALTER TABLE ONLY pem.server_connection
+    ADD CONSTRAINT server_connection_target_id_fkey FOREIGN KEY (target_id) REFERENCES pem.target(id);
 
 ALTER TABLE ONLY pem.server
     ADD CONSTRAINT server_host_target_id_fkey FOREIGN KEY (host_target_id) REFERENCES pem.target(id);
@@ -3185,6 +3430,8 @@ CREATE POLICY reports ON pem.received FOR SELECT TO pem_user USING ((agent_id IN
 
 ALTER TABLE pem.server ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE pem.server_connection ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY signer ON pem.agent FOR SELECT TO pem_signer USING (true);
 
 CREATE POLICY signer ON pem.csr TO pem_signer USING (true);
@@ -3229,6 +3476,9 @@ CREATE POLICY visible ON pem.received FOR SELECT TO pem_user USING ((agent_id IN
 CREATE POLICY visible ON pem.registration_token FOR SELECT TO pem_user USING (pem.sees(CURRENT_USER, owner, team));
 
 CREATE POLICY visible ON pem.server FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
+   FROM pem.target t)));
+
+CREATE POLICY visible ON pem.server_connection FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
    FROM pem.target t)));
 
 CREATE POLICY visible ON pem.stray FOR SELECT TO pem_user USING ((target_id IN ( SELECT t.id
@@ -3438,8 +3688,16 @@ GRANT ALL ON LANGUAGE plpgsql TO pem_owner;
 REVOKE ALL ON FUNCTION pem.add_server(agent_id integer, name text, host text, port integer, database text, username text, sslmode text, owner name, team name) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.add_server(agent_id integer, name text, host text, port integer, database text, username text, sslmode text, owner name, team name) TO pem_admin;
 
+REVOKE ALL ON FUNCTION pem.add_unmanaged_server(name text, host text, port integer, database text, username text, sslmode text, owner name, team name) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.add_unmanaged_server(name text, host text, port integer, database text, username text, sslmode text, owner name, team name) TO pem_admin;
+
 REVOKE ALL ON FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.admit_boots(agent_ids integer[], boots uuid[]) TO pem_ingest;
+
+REVOKE ALL ON FUNCTION pem.be_tracer(instance uuid, hostname text) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.be_tracer(instance uuid, hostname text) TO pem_web;
+
+REVOKE ALL ON FUNCTION pem.bound_unmanaged_trace() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.bump_config(agent_ids integer[]) FROM PUBLIC;
 
@@ -3528,6 +3786,9 @@ REVOKE ALL ON FUNCTION pem.end_sessions(role name) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.guard(relation regclass, via text, column_name name) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION pem.hold_server(target_id bigint, agent_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.hold_server(target_id bigint, agent_id integer) TO pem_admin;
+
 GRANT USAGE ON SEQUENCE pem.arrival_seq TO pem_ingest;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pem.quarantine TO pem_ingest;
@@ -3598,6 +3859,8 @@ REVOKE ALL ON FUNCTION pem.moment(us text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.move_server(target_id bigint, agent_id integer) TO pem_admin;
 
+REVOKE ALL ON FUNCTION pem.note_binding() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION pem.note_certificate() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.note_traces(agent_id integer, traces jsonb) FROM PUBLIC;
@@ -3613,6 +3876,8 @@ GRANT ALL ON FUNCTION pem.sees(who name, owner name, team name) TO pem_signer;
 REVOKE ALL ON FUNCTION pem.quarantine_totals() FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.quarantine_totals() TO pem_user;
 
+REVOKE ALL ON FUNCTION pem.refuse_tracer_command() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION pem.register(csr text, facts jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.register(csr text, facts jsonb) TO pem_registering;
 
@@ -3622,11 +3887,18 @@ GRANT ALL ON FUNCTION pem.registered_certificate(csr_id bigint) TO pem_registeri
 REVOKE ALL ON FUNCTION pem.release_agent(agent_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.release_agent(agent_id integer) TO pem_admin;
 
+GRANT SELECT ON TABLE pem.server_connection TO pem_user;
+
+REVOKE ALL ON FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) TO pem_web;
+
 REVOKE ALL ON FUNCTION pem.remove_server(target_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.remove_server(target_id bigint) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.renew_certificate(csr text) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.renew_certificate(csr text) TO pem_agent;
+
+REVOKE ALL ON FUNCTION pem.reporter() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.request_advice(trace_id bigint, request jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.request_advice(trace_id bigint, request jsonb) TO pem_admin;
@@ -3663,6 +3935,10 @@ GRANT ALL ON FUNCTION pem.set_team(username name, team name, joined boolean) TO 
 
 REVOKE ALL ON FUNCTION pem.sync(request jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.sync(request jsonb) TO pem_agent;
+GRANT ALL ON FUNCTION pem.sync(request jsonb) TO pem_web;
+
+REVOKE ALL ON FUNCTION pem.unmanaged_server(target_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.unmanaged_server(target_id bigint) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.visible_targets() FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.visible_targets() TO pem_user;
@@ -3902,6 +4178,7 @@ GRANT UPDATE(signed_at) ON TABLE pem.csr TO pem_signer;
 GRANT UPDATE(refused_reason) ON TABLE pem.csr TO pem_signer;
 
 GRANT INSERT ON TABLE pem.inbox TO pem_agent;
+GRANT INSERT ON TABLE pem.inbox TO pem_web;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE pem.ingest_suspect TO pem_ingest;
 

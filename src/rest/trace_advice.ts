@@ -31,7 +31,7 @@ const whole = (from: number, to: number) =>
 
 /**
  * $1 target, $2 trace on the server, $3 where the run begins (µs), $4 how many, $5 keys of the chosen ones (null: all). Shares
- * are of the whole run, whatever is chosen. A statement's text is that of its newest call
+ * and gains are of the whole run's time, or of the chosen statements' alone: what helps a rare one is advice, too. A statement's text is that of its newest call
  * that is there whole, else the normal form.
  */
 const statementsSql = `WITH summed AS (
@@ -96,6 +96,9 @@ function fitting(rows: readonly StatementRow[]): TracedStatement[] {
   });
 }
 
+const timeOf = (rows: readonly StatementRow[]): number =>
+  rows.reduce((sum, row) => sum + (row.exec_us ?? 0), 0);
+
 const absent = (trace: number): HttpError =>
   new HttpError(404, 'trace_unknown', `there is no run of trace ${trace} that you see`);
 
@@ -130,7 +133,7 @@ async function request(context: RestContext, username: string, trace: number, bo
     const asked: Omit<AdviceRequest, 'token' | 'targetId' | 'traceId'> = {
       run: run.run,
       isChosen: body.keys !== undefined,
-      totalUs: rows[0]?.total_us ?? 0,
+      totalUs: body.keys === undefined ? (rows[0]?.total_us ?? 0) : timeOf(rows),
       mostIndexes: body.indexes ?? 5,
       timeMs: (body.timeS ?? 60) * 1000,
       statements,
@@ -153,14 +156,18 @@ const isDone = `c.result -> 'ok' = 'true'`;
 const ofTrace = `FROM pem.command c
   JOIN pem.trace t ON t.id = $1::bigint AND t.deleted_at IS NULL
  WHERE c.kind = 'advise_indexes' AND c.payload ->> 'traceId' = $1::text
-   AND c.payload ->> 'targetId' = t.target_id::text`;
+   AND c.payload ->> 'targetId' = t.target_id::text
+   AND ($3::text IS NULL OR c.payload -> 'statements' @> jsonb_build_array(jsonb_build_object('key', $3::text)))`;
 const about = `'id', c.id, 'run', c.payload ->> 'run', 'isChosen', coalesce(c.payload -> 'isChosen' = 'true', false),
     'state', CASE WHEN c.done_at IS NOT NULL THEN CASE WHEN ${isDone} THEN 'done' ELSE 'failed' END
       WHEN c.created_at <= now() - interval '${overdue}' THEN 'overdue'
       WHEN c.delivered_at IS NOT NULL THEN 'working' ELSE 'waiting' END,
     'requestedBy', c.created_by, 'requestedAtUs', ${microseconds('c.created_at')}, 'doneAtUs', ${microseconds('c.done_at')}`;
 
-/** In the user's role: a command's row is there for whoever sees the server. $2: which one, null: the last. */
+/**
+ * In the user's role: a command's row is there for whoever sees the server. $2: which one, null: the last. $3: of
+ * those that ask about a statement.
+ */
 const answerSql = `SELECT json_build_object(${about}, 'timeMs', c.payload -> 'timeMs',
     'code', CASE WHEN NOT ${isDone} THEN c.result #>> '{result,code}' END,
     'error', CASE WHEN NOT ${isDone} THEN left(c.result #>> '{result,message}', 2000) END,
@@ -252,9 +259,9 @@ export const traceAdviceRoutes = [
     method: 'GET',
     path: '/traces/{id}/advice',
     summary:
-      'Index advice that was asked for, the last one or that of an id: estimates of the planner with hypothetical indexes',
+      'Index advice that was asked for, the last one (about a statement) or that of an id: estimates of the planner with hypothetical indexes',
     params: traceParams,
-    query: v.strictObject({ id: v.optional(id) }),
+    query: v.strictObject({ id: v.optional(id), key: v.optional(statementKey) }),
     replies: {
       200: { description: 'What was asked and what came of it', schema: v.strictObject(adviceEntries) },
       404: { description: 'There is no such trace that the user sees, or nobody has asked' },
@@ -264,7 +271,8 @@ export const traceAdviceRoutes = [
         context.pool,
         session.username,
         async (client) =>
-          (await client.query<{ value: object }>(answerSql, [params.id, query.id ?? null])).rows[0],
+          (await client.query<{ value: object }>(answerSql, [params.id, query.id ?? null, query.key ?? null]))
+            .rows[0],
       );
       if (row === undefined)
         throw new HttpError(404, 'trace_unknown', `there is no advice for a trace ${params.id} that you see`);

@@ -1,5 +1,6 @@
 /** One trace: its state and cost, which run is looked at, what is brushed, and the views on what it brought. */
 
+import { TraceAdvice } from '../panels/trace_advice.js';
 import { CostBanner, TraceState } from '../panels/trace_banner.js';
 import { Calls } from '../panels/trace_calls.js';
 import { Compare } from '../panels/trace_compare.js';
@@ -134,6 +135,9 @@ export function TraceRun({ trace: id }: { trace: number }) {
           <div key={`${run.run}/${view}`}>
             {view === 'top' && <TopStatements run={run.run} />}
             {view === 'statement' && <StatementPage run={run.run} keyText={query.key ?? ''} />}
+            {(view === 'top' || view === 'statement') && (
+              <TraceAdvice trace={trace} run={run.run} only={view === 'statement' ? query.key : undefined} />
+            )}
             {view === 'timeline' && <Timeline trace={trace} run={run} />}
             {view === 'calls' && <Calls trace={trace} run={run} />}
             {view === 'live' && <LiveTail trace={trace} run={run} />}

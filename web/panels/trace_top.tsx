@@ -4,7 +4,7 @@
  */
 import { useMemo, useState } from 'preact/hooks';
 import { probes } from '../store/fleet.js';
-import { type Statement, spanQuery, type TopAnswer, useAsk } from '../store/trace.js';
+import { mayManage, type Statement, spanQuery, type TopAnswer, useAsk } from '../store/trace.js';
 import {
   allMeasures,
   defaultMeasures,
@@ -16,6 +16,7 @@ import { traceLink, traceRoute } from '../store/trace_route.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
 import { formatValue } from '../ui/format.js';
 import { Panel } from '../ui/Panel.js';
+import { ChooseStatement, ToAdvice } from './trace_advice.js';
 import { ColumnChoice, useChoice } from './trace_choice.js';
 
 /** A share as a bar behind its number. */
@@ -42,13 +43,14 @@ export function StatementLink({ statement }: { statement: Statement }) {
 
 const noColumns: readonly never[] = [];
 
-export function TopStatements({ run }: { run: string | undefined }) {
+export function TopStatements({ run }: { run: string }) {
   const { trace, fromUs, toUs } = traceRoute.value;
   const asked = useAsk<TopAnswer>(`/traces/${trace}/top${spanQuery({ run, fromUs, toUs })}`);
   const [typed, setTyped] = useState('');
   const [order, setOrder] = useState('exec_us');
   const [chosen, choose] = useChoice('pem.trace.top', defaultMeasures);
   const answer = asked.value;
+  const of = `${trace}/${run}`;
   const columnsOfProbe = probes.value.get('sql_trace_statements')?.columns ?? noColumns;
   const known = useMemo(
     () => (answer === undefined ? [] : allMeasures(answer.measures, columnsOfProbe)),
@@ -63,7 +65,12 @@ export function TopStatements({ run }: { run: string | undefined }) {
       {
         title: 'Statement',
         value: statementText,
-        cell: (row) => <StatementLink statement={row} />,
+        cell: (row) => (
+          <>
+            {mayManage() && <ChooseStatement of={of} id={row.key} text={statementText(row)} />}
+            <StatementLink statement={row} />
+          </>
+        ),
       },
       ...shown.map(
         (measure): TableColumn<Statement> => ({
@@ -97,7 +104,7 @@ export function TopStatements({ run }: { run: string | undefined }) {
           ]
         : []),
     ];
-  }, [answer, shown.map((measure) => measure.id).join(), order]);
+  }, [answer, of, shown.map((measure) => measure.id).join(), order]);
   const sortBy = Math.max(0, 1 + shown.findIndex((measure) => measure.id === order));
   const notes = [
     answer === undefined
@@ -142,6 +149,7 @@ export function TopStatements({ run }: { run: string | undefined }) {
           </select>
         </label>
         <ColumnChoice options={known} chosen={chosen} onChange={choose} />
+        <ToAdvice of={of} />
       </div>
       <DataTable
         key={`${order}/${sortBy}/${shown.length}`}

@@ -44,6 +44,11 @@ export interface CsvOptions {
   readonly maxBytes?: number;
   /** Bad rows are left out and counted; default false: the block ends before the first one. */
   readonly skipBadRows?: boolean;
+  /**
+   * Rows as they travel one by one (src/wire/events.ts): with fingerprint and zeros, the database's and the user's name as
+   * text, and without the columns of which no row has a value. Default false.
+   */
+  readonly eventRows?: boolean;
   /** A last column row_at, int8: where each row begins in its file, bytes. */
   readonly rowPlaces?: boolean;
   /**
@@ -117,6 +122,7 @@ interface Addon {
   ): Promise<RawResult>;
   csvHeaderBytes(bytes: Buffer): number | CsvFault;
   readonly csvColumns: readonly CsvColumn[];
+  readonly csvZeroColumns: readonly string[];
   CsvTextSet: new (capacity: number, seed: bigint) => object;
 }
 
@@ -124,6 +130,9 @@ const addon = loadAddon() as Addon;
 
 /** The columns of a trace file, in its order. */
 export const csvColumns: readonly CsvColumn[] = addon.csvColumns;
+
+/** Figures that event rows leave out where they are 0, by their bit of zeros. */
+export const csvZeroColumns: readonly string[] = addon.csvZeroColumns;
 
 /** Bits of the column flags: the writer's, and from 65536 on those that the reader adds. */
 export const csvFlags = {
@@ -140,6 +149,10 @@ export const csvFlags = {
   escaped: 65536,
   /** A text was cut at the reader's limit. */
   readerCut: 131072,
+  /** In event rows: its text is that of the rows of its block with the same fingerprint and none. */
+  sample: 262144,
+  /** In event rows: the statement came without a text. */
+  noText: 524288,
 } as const;
 
 /** Which texts were handed out before. Bounded: a text that was driven out comes once more. */

@@ -14,6 +14,7 @@ import { type CsvPiece, csvColumns, csvHeader, csvToBlock, releaseStream } from 
 import { errorCode } from '../../src/base/errors.js';
 import type { Log } from '../../src/base/log.js';
 import type { ProbeRuntime } from '../../src/wire/config.js';
+import { eventNames } from '../../src/wire/index.js';
 import { type DurableOutbox, mostCommitBytes } from '../outbox.js';
 import { blockMeta } from '../probes/emit.js';
 import type { Clock } from '../scheduler/clock.js';
@@ -64,6 +65,8 @@ interface Piece extends CsvPiece {
 
 /** So many intervals may end within a portion. */
 const mostCuts = 8;
+/** Columns of events that no file has. */
+const madeColumns = ['fingerprint', 'zeros', ...Object.keys(eventNames)];
 /** Room for a file's header line. */
 const headerBytes = 16 * 1024;
 
@@ -108,6 +111,8 @@ export class Follower {
   /** Events that may travel now; below 0: a portion was larger than that. */
   #eventTokens = 0;
   #tokensAtMs: number;
+  /** Of the last block of events; no other has the same. */
+  #recordedUs = 0n;
 
   constructor(options: FollowerOptions) {
     this.#options = options;
@@ -424,15 +429,24 @@ export class Follower {
     const columns = probe.columns
       .filter((column) => csvColumns.some(({ name, type }) => name === column.name && type === column.type))
       .map((column) => column.name);
-    const context = { recordedAtUs: clock.wallUs(), intervalUs: BigInt(limits.busyPollMs) * 1000n };
-    const meta = blockMeta(targetId, probe, context);
+    // A PEM of before knows no such rows, so it gets them whole.
+    const eventRows = madeColumns.every((name) => probe.columns.some((column) => column.name === name));
+    const intervalUs = BigInt(limits.busyPollMs) * 1000n;
     let rest: readonly Piece[] = pieces;
     let rows = 0;
     while (rest.length > 0) {
+      // Rows share texts within a block, which their time of recording names.
+      const wallUs = clock.wallUs();
+      this.#recordedUs = wallUs > this.#recordedUs ? wallUs : this.#recordedUs + 1n;
       const result = await csvToBlock(
-        meta,
+        blockMeta(targetId, probe, { recordedAtUs: this.#recordedUs, intervalUs }),
         rest.map(({ slot: _slot, ...piece }) => piece),
-        { columns, maxTextBytes: limits.eventTextBytes, maxBytes: limits.blockBytes, skipBadRows: true },
+        {
+          ...{ columns, eventRows },
+          maxTextBytes: limits.eventTextBytes,
+          maxBytes: limits.blockBytes,
+          skipBadRows: true,
+        },
       );
       if (result.usedBytes === 0)
         throw new Error('the reader of trace files takes none of the bytes it was given');

@@ -19,6 +19,7 @@ import type { AgentDefinitions, ServerTarget, TraceDefinition } from '../../src/
 import { blockRows, readBlock } from '../../src/wire/index.js';
 import { silentLog } from './clock.js';
 import type { Cluster } from './cluster.js';
+import { wholeEvents } from './event_rows.js';
 import { KeptOutbox } from './outbox.js';
 import { watchedTarget } from './watched.js';
 
@@ -142,11 +143,11 @@ export class Followed {
     throw new Error(`never came: ${what}\n${JSON.stringify(this.report(id))}`);
   }
 
-  /** Rows of all blocks of a probe so far. */
+  /** Rows of all blocks of a probe so far, events as their files have them. */
   rows(probe: 'sql_trace_events' | 'sql_trace_statements' | 'sql_trace_texts'): Row[] {
     return this.outbox.blocks
       .filter(({ info }) => info.probe === probe)
-      .flatMap(({ block }) => blockRows(readBlock(block)) as Row[]);
+      .flatMap(({ block }) => wholeEvents(blockRows(readBlock(block))));
   }
 
   private apply(): void {

@@ -3,6 +3,7 @@
  * interval, texts. In: a rig's PEM, a target, how much; out: rows of a made-up shop with twelve sessions, the same for the
  * same seed. For tests and pictures of what stands behind the agent; the road itself has tests of its own.
  */
+import { eventFlags, zeroBit, zeroColumns } from '../../src/wire/index.js';
 import type { Pem } from './pem.js';
 
 interface Statement {
@@ -120,6 +121,10 @@ export interface TraceOptions {
   readonly slower?: number;
   readonly running?: boolean;
   readonly events?: boolean;
+  /** False: as of a server with compute_query_id off. */
+  readonly queryIds?: boolean;
+  /** Calls as an agent sent them that knew version 1 of their probe: nothing left out, no fingerprint. */
+  readonly version1?: boolean;
 }
 
 export interface MadeTrace {
@@ -291,7 +296,7 @@ async function addAggregates(pem: Pem, options: TraceOptions, calls: readonly Ca
       database: it.database,
       username: it.username,
       nested: false,
-      query_id: queryId(statement),
+      query_id: options.queryIds === false ? '0' : queryId(statement),
       fingerprint: fingerprint(statement),
       tag: it.tag,
       first_at: iso(Math.min(...list.map((call) => call.endUs))),
@@ -333,13 +338,14 @@ async function addAggregates(pem: Pem, options: TraceOptions, calls: readonly Ca
 async function addEvents(pem: Pem, options: TraceOptions, calls: readonly Call[]): Promise<void> {
   const lines = new Array<number>(12).fill(0);
   const transactions = new Array<number>(12).fill(1);
+  const sampled = new Map<string, string>();
   const rows = calls.map((call, serial) => {
     const it = tracedStatements[call.statement] as Statement;
     const line = (lines[call.session] ?? 0) + 1;
     lines[call.session] = line;
     const local = transactions[call.session] ?? 0;
     if (it.tag === 'COMMIT' || call.failed) transactions[call.session] = local + 1;
-    return {
+    const whole = {
       recorded_at: iso((Math.floor(call.endUs / 1_000_000) + 1) * 1_000_000),
       target_id: options.target,
       trace: options.serverId,
@@ -359,7 +365,7 @@ async function addEvents(pem: Pem, options: TraceOptions, calls: readonly Call[]
       username: it.username,
       application: it.username === 'report' ? 'metabase' : 'shop-web',
       client: '10.0.0.7',
-      query_id: queryId(call.statement),
+      query_id: options.queryIds === false ? null : queryId(call.statement),
       tag: it.tag,
       plan_us: it.tag === 'COMMIT' ? null : 35,
       rows: call.failed ? 0 : it.rows,
@@ -371,8 +377,31 @@ async function addEvents(pem: Pem, options: TraceOptions, calls: readonly Call[]
       sqlstate: call.failed ? it.error?.[0] : null,
       error: call.failed ? it.error?.[1] : null,
       flags: call.failed && it.error?.[0] === '57014' ? 32 : 0,
-      query: it.text.replaceAll('?', () => String(serial % 1000)),
+      // Three in four are prepared: the same text each time.
+      query: it.text.replaceAll('?', () => (serial % 4 === 0 ? String(serial % 1000) : '$1')),
     };
+    return options.version1 === true ? whole : asVersion2(whole, fingerprint(call.statement), sampled);
   });
   await insert(pem, 'pemhistory.sql_trace_events', rows);
+}
+
+/** What the agent leaves out (src/wire/events.ts): figures that are 0, texts that a call of the same moment has. */
+function asVersion2(
+  whole: Readonly<Record<string, unknown>> & { recorded_at: string; query: string; flags: number },
+  print: string,
+  sampled: Map<string, string>,
+): object {
+  const { database, username, ...row } = whole;
+  const key = `${row.recorded_at} ${print}`;
+  const sample = sampled.get(key);
+  if (sample === undefined) sampled.set(key, row.query);
+  const made: Record<string, unknown> = {
+    ...row,
+    ...{ database_name: database, user_name: username, fingerprint: print },
+    flags: sample === undefined ? row.flags | eventFlags.sample : row.flags,
+    query: sample === row.query ? null : row.query,
+  };
+  const left = zeroColumns.filter((name) => made[name] === 0);
+  for (const name of left) made[name] = null;
+  return { ...made, zeros: left.reduce((bits, name) => bits | zeroBit(name), 0) };
 }

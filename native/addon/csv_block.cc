@@ -101,34 +101,37 @@ void TextSet::remove(int64_t key) {
 
 CsvBlockWriter::CsvBlockWriter(const CsvBlockOptions &options) : options_(options) {
   head_bytes_ = 1024 + 2 * kMaxNameBytes;
+  if (options_.event_rows) events_ = std::make_unique<CsvEventRows>(options_.max_text_bytes);
   for (uint32_t id = 0; id < CSV_COLUMN_COUNT; id++) {
     if (!options_.columns[id]) continue;
-    Column column;
-    column.id = id;
-    column.name = kCsvColumns[id].name;
-    column.type = kCsvColumns[id].type;
-    column.keyed = options_.texts != nullptr && is_long_text(id);
-    if (column.keyed) {
-      column.name += "_key";
-      column.type = COL_INT8;
-      keyed_++;
-    }
-    columns_.push_back(std::move(column));
+    const bool keyed = options_.texts != nullptr && is_long_text(id);
+    const std::string name = kCsvColumns[id].name;
+    if (keyed)
+      add_column(id, name + "_key", COL_INT8, true);
+    else if (events_ != nullptr && (id == CSV_COL_database || id == CSV_COL_username))
+      add_column(id, id == CSV_COL_database ? "database_name" : "user_name", COL_TEXT, false);
+    else
+      add_column(id, name, kCsvColumns[id].type, false);
   }
-  if (options_.row_places) {
-    Column column;
-    column.id = CSV_COLUMN_COUNT;
-    column.name = "row_at";
-    column.type = COL_INT8;
-    column.keyed = false;
-    columns_.push_back(std::move(column));
+  if (events_ != nullptr) {
+    add_column(kFingerprint, "fingerprint", COL_INT8, false);
+    add_column(kZeros, "zeros", COL_INT4, false);
   }
-  for (Column &column : columns_) {
-    column.width = col_width(column.type);
-    row_bytes_ += column.width != 0 ? column.width : 4;
-    head_bytes_ += kTableBytes + column.name.size();
-  }
+  if (options_.row_places) add_column(kRowAt, "row_at", COL_INT8, false);
   fresh_offsets_.append_zeros(4);
+}
+
+void CsvBlockWriter::add_column(uint32_t id, std::string name, col_type type, bool keyed) {
+  Column column;
+  column.id = id;
+  column.name = std::move(name);
+  column.type = type;
+  column.keyed = keyed;
+  column.width = col_width(type);
+  keyed_ += keyed;
+  row_bytes_ += column.width != 0 ? column.width : 4;
+  head_bytes_ += kTableBytes + column.name.size();
+  columns_.push_back(std::move(column));
 }
 
 CsvBlockWriter::~CsvBlockWriter() {
@@ -151,7 +154,7 @@ uint32_t CsvBlockWriter::fitting(const CsvWindow &window) {
   uint64_t texts = text_bytes_, fresh = apart - upper;
   for (uint32_t row = 0; row < most; row++) {
     for (const Column &column : columns_) {
-      if (column.width != 0 && !column.keyed) continue;
+      if (column.id >= CSV_COLUMN_COUNT || (column.width != 0 && !column.keyed)) continue;
       const uint32_t size = window.columns[column.id].texts[row].size;
       (column.keyed ? fresh : texts) += size;
     }
@@ -167,12 +170,20 @@ void CsvBlockWriter::expect(const CsvWindow &window, uint64_t bytes) {
   if (size <= options_.max_bytes) staged_.reserve_more(static_cast<size_t>(size + kSlack));
 }
 
-uint32_t CsvBlockWriter::append(const CsvWindow &window) {
-  const uint32_t rows = fitting(window);
+// nullptr: row_at.
+const CsvWindowColumn *CsvBlockWriter::source_of(const Column &column, const CsvWindow &window) const {
+  if (column.id < CSV_COLUMN_COUNT) return &window.columns[column.id];
+  if (column.id == kRowAt) return nullptr;
+  return column.id == kFingerprint ? &events_->fingerprint() : &events_->zeros();
+}
+
+uint32_t CsvBlockWriter::append(const CsvWindow &given) {
+  const uint32_t rows = fitting(given);
+  const CsvWindow &window = events_ != nullptr && rows != 0 ? events_->shape(given, rows) : given;
   if (rows != 0) {
     part_rows_.push_back(rows);
     for (Column &column : columns_) {
-      const CsvWindowColumn *source = column.id != CSV_COLUMN_COUNT ? &window.columns[column.id] : nullptr;
+      const CsvWindowColumn *source = source_of(column, window);
       places_.push_back({staged_.size(), source != nullptr && source->constant});
       if (source == nullptr) {
         staged_.append(reinterpret_cast<const uint8_t *>(window.row_at), rows * 8);
@@ -265,9 +276,11 @@ void CsvBlockWriter::add_text(const CsvText &text, int64_t key) {
 // The staged columns, as write_block asks for them.
 class CsvBlockWriter::Parts : public ColumnParts {
  public:
-  explicit Parts(const CsvBlockWriter &writer) : writer_(writer) {}
-  uint32_t bytes_of(size_t i) const override { return writer_.columns_[i].bytes; }
-  void put_data(size_t i, uint8_t *to) const override {
+  // columns: places of the block's columns among the writer's
+  Parts(const CsvBlockWriter &writer, std::vector<size_t> columns) : writer_(writer), columns_(std::move(columns)) {}
+  uint32_t bytes_of(size_t i) const override { return writer_.columns_[columns_[i]].bytes; }
+  void put_data(size_t place_in_block, uint8_t *to) const override {
+    const size_t i = columns_[place_in_block];
     const uint32_t width = writer_.columns_[i].width;
     uint32_t before = 0;  // texts: where the part's begin
     for (size_t part = 0; part < writer_.part_rows_.size(); part++) {
@@ -293,7 +306,8 @@ class CsvBlockWriter::Parts : public ColumnParts {
       }
     }
   }
-  void put_offsets(size_t i, uint32_t *to) const override {
+  void put_offsets(size_t place_in_block, uint32_t *to) const override {
+    const size_t i = columns_[place_in_block];
     *to = 0;
     for (size_t part = 0; part < writer_.part_rows_.size(); part++) {
       const uint32_t rows = writer_.part_rows_[part];
@@ -317,15 +331,30 @@ class CsvBlockWriter::Parts : public ColumnParts {
   }
   const Place &place_of(size_t part, size_t i) const { return writer_.places_[part * writer_.columns_.size() + i]; }
   const CsvBlockWriter &writer_;
+  const std::vector<size_t> columns_;
 };
+
+// No row has a value.
+bool CsvBlockWriter::is_empty(const Column &column) const {
+  if (column.nulls.size() == 0) return false;
+  const uint8_t *nulls = column.nulls.data();
+  for (uint32_t byte = 0; byte < rows_ / 8; byte++)
+    if (nulls[byte] != 255) return false;
+  return rows_ % 8 == 0 || nulls[rows_ / 8] == (1u << rows_ % 8) - 1;
+}
 
 bool CsvBlockWriter::finish(const BlockMeta &meta, BlockMemory into, Bytes *block, CodecError *error) {
   std::vector<ColumnData> data;
   data.reserve(columns_.size());
-  for (const Column &column : columns_)
+  std::vector<size_t> places;
+  for (size_t i = 0; i < columns_.size(); i++) {
+    const Column &column = columns_[i];
+    if (events_ != nullptr && is_empty(column)) continue;
+    places.push_back(i);
     data.push_back({column.name.data(), column.name.size(), column.type,
                     column.nulls.size() != 0 ? column.nulls.data() : nullptr, nullptr, nullptr, nullptr});
-  const Parts parts(*this);
+  }
+  const Parts parts(*this, std::move(places));
   return write_block(meta, rows_, 0, data, block, error, &parts, into);
 }
 

@@ -11,7 +11,7 @@
 #include <mutex>
 
 #include "block_write.h"
-#include "csv_window.h"
+#include "csv_events.h"
 
 namespace pem {
 
@@ -36,6 +36,10 @@ struct CsvBlockOptions {
   CsvColumnSet columns;
   bool row_places = false;          // a column row_at: where each row begins in its file, bytes
   std::shared_ptr<TextSet> texts;   // long texts apart; nullptr: in the block
+  // Rows as csv_events.h makes them, with columns fingerprint and zeros, database and username as text under the names
+  // database_name and user_name, and without the columns of which no row has a value. Needs query, tag and flags.
+  bool event_rows = false;
+  uint32_t max_text_bytes = kMaxValueBytes;  // of event rows, whose reader must not have cut them
   uint32_t max_rows = kMaxRows;
   uint64_t max_bytes = kMaxBlockBytes / 2;  // of either block
 };
@@ -53,6 +57,7 @@ class CsvBlockWriter {
   void expect(const CsvWindow &window, uint64_t bytes);
   uint32_t rows() const { return rows_; }
   bool full() const { return full_; }
+  uint64_t cut_values() const { return events_ != nullptr ? events_->cut_values() : 0; }
   uint32_t fresh_texts() const { return static_cast<uint32_t>(fresh_.size()); }
   // The block, in `into` where it fits there. Columns were checked at the start, meta is the caller's to check.
   bool finish(const BlockMeta &meta, BlockMemory into, Bytes *block, CodecError *error);
@@ -61,7 +66,7 @@ class CsvBlockWriter {
 
  private:
   struct Column {
-    uint32_t id;  // CSV_COLUMN_COUNT: row_at
+    uint32_t id;  // or one of the next
     std::string name;
     col_type type;
     uint32_t width;  // of a value, 0: text
@@ -69,8 +74,12 @@ class CsvBlockWriter {
     uint32_t bytes = 0;  // of all texts so far
     Buffer nulls;        // empty until the first NULL
   };
+  static constexpr uint32_t kRowAt = CSV_COLUMN_COUNT, kFingerprint = kRowAt + 1, kZeros = kRowAt + 2;
   class Parts;
 
+  void add_column(uint32_t id, std::string name, col_type type, bool keyed);
+  bool is_empty(const Column &column) const;
+  const CsvWindowColumn *source_of(const Column &column, const CsvWindow &window) const;
   uint32_t fitting(const CsvWindow &window);
   void append_nulls(Column *column, const uint8_t *nulls, uint32_t rows);
   void append_values(const Column &column, const CsvWindowColumn &source, uint32_t rows);
@@ -81,6 +90,7 @@ class CsvBlockWriter {
 
   const CsvBlockOptions options_;
   std::vector<Column> columns_;
+  std::unique_ptr<CsvEventRows> events_;
   // What each call of append() took: its columns lie one behind the other, values as they will be in the block, texts as the
   // places where they end and then their bytes; of a column that holds the same in all rows its value, or its text with the
   // length in front, once. A buffer for each column would be dozens of places that grow at once, all of them at the same

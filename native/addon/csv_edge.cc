@@ -118,6 +118,7 @@ struct BlockJob {
   std::vector<std::string> unknown;
   bool full = false;
   uint32_t rows = 0;
+  uint64_t cut_values = 0;  // by the writer
   Bytes block, texts;
 
   bool run(CodecError *error);
@@ -155,6 +156,7 @@ bool BlockJob::run(CodecError *error) {
   used.resize(pieces.size());
   for (uint32_t i = 0; i < pieces.size() && read_piece(i, &writer); i++) continue;
   rows = writer.rows();
+  cut_values = writer.cut_values();
   // What was read before the fault is handed out; the fault is found again where the caller goes on.
   if (stopped.error && rows == 0) return true;
   if (!writer.finish(meta, into, &block, error)) return false;
@@ -190,7 +192,7 @@ Napi::Value ToCsvResult(Napi::Env env, BlockJob *job) {
   result.Set("used", used);
   result.Set("full", job->full);
   result.Set("badText", static_cast<double>(counts.bad_text));
-  result.Set("cutValues", static_cast<double>(counts.cut_values));
+  result.Set("cutValues", static_cast<double>(counts.cut_values + job->cut_values));
   result.Set("badRows", static_cast<double>(counts.bad_rows));
   if (job->first_bad.error) result.Set("firstBad", ToCsvFault(env, job->first_bad));
   result.Set("unknownColumns", unknown);
@@ -212,8 +214,15 @@ Napi::Value CsvToBlock(const Napi::CallbackInfo &info) {
   uint64_t max_rows = kMaxRows, max_bytes = job->build.max_bytes;
   if (!ReadCsvOptions(options, &job->read) || !ReadWhole(options, "maxRows", 0, kMaxRows, &max_rows) ||
       !ReadWhole(options, "maxBytes", 0, static_cast<double>(max_bytes), &max_bytes) ||
-      !ReadBool(options, "rowPlaces", &job->build.row_places))
+      !ReadBool(options, "rowPlaces", &job->build.row_places) ||
+      !ReadBool(options, "eventRows", &job->build.event_rows))
     return env.Undefined();
+  if (job->build.event_rows) {
+    // Fingerprints are of whole texts, so the writer cuts.
+    job->build.max_text_bytes = job->read.max_text_bytes;
+    job->read.max_text_bytes = kMaxValueBytes;
+    for (const uint32_t column : {CSV_COL_query, CSV_COL_tag, CSV_COL_flags}) job->read.columns.set(column);
+  }
   Napi::Value into = options.Get("into");
   if (!into.IsUndefined()) {
     Piece piece;
@@ -253,6 +262,12 @@ Napi::Value CsvHeaderBytes(const Napi::CallbackInfo &info) {
   return Napi::Number::New(env, static_cast<double>(reader.used_bytes()));
 }
 
+Napi::Array ZeroColumnList(Napi::Env env) {
+  Napi::Array list = Napi::Array::New(env, kZeroColumnCount);
+  for (uint32_t bit = 0; bit < kZeroColumnCount; bit++) list.Set(bit, kCsvColumns[kZeroColumns[bit]].name);
+  return list;
+}
+
 Napi::Array ColumnList(Napi::Env env) {
   Napi::Array list = Napi::Array::New(env, CSV_COLUMN_COUNT);
   for (uint32_t id = 0; id < CSV_COLUMN_COUNT; id++) {
@@ -272,6 +287,7 @@ void InitCsv(Napi::Env env, Napi::Object exports) {
   exports.Set("csvToBlock", Napi::Function::New<CsvToBlock>(env));
   exports.Set("csvHeaderBytes", Napi::Function::New<CsvHeaderBytes>(env));
   exports.Set("csvColumns", ColumnList(env));
+  exports.Set("csvZeroColumns", ZeroColumnList(env));
   exports.Set("CsvTextSet", CsvTextSet::Define(env));
 }
 

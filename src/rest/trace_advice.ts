@@ -45,7 +45,8 @@ const statementsSql = `WITH summed AS (
     SELECT * FROM summed WHERE $5::int8[] IS NULL OR key = ANY ($5::int8[]) ORDER BY exec_us DESC NULLS LAST LIMIT $4),
   calls AS (
     SELECT DISTINCT ON (e.database, e.username, e.query_id) e.database, e.username, e.query_id, e.query
-      FROM (SELECT database, username, query_id, query, flags, end_time FROM pemhistory.sql_trace_events
+      FROM (SELECT coalesce(database_name, database::text) AS database, coalesce(user_name, username::text) AS username,
+               query_id, query, flags, end_time FROM pemhistory.sql_trace_events
              WHERE target_id = $1 AND trace = $2 AND recorded_at >= timestamptz 'epoch' + $3::float8 * interval '1 microsecond'
              ORDER BY recorded_at DESC LIMIT ${mostCalls}) e
      WHERE e.query_id IN (SELECT t.query_id FROM top t) AND e.query_id <> 0 AND coalesce(e.flags, 0) & 1 = 0

@@ -12,6 +12,8 @@ let eve: Visitor;
 let target: number;
 let made: MadeTrace;
 let later: MadeTrace;
+let nameless: MadeTrace;
+let old: MadeTrace;
 let base: string;
 /** 2026-01-02 10:00 UTC */
 const startUs = 1_767_348_000_000_000;
@@ -39,6 +41,9 @@ beforeAll(async () => {
     events: false,
     running: true,
   });
+  const same = { target, startUs, seconds: 300, calls: 3000 };
+  nameless = await makeTrace(pem, { ...same, name: 'third', serverId: 5, queryIds: false });
+  old = await makeTrace(pem, { ...same, name: 'fourth', serverId: 6, version1: true });
   await pem.query('ANALYZE');
   web = await startWeb(pem);
   ada = await web.signIn('ada', password);
@@ -219,4 +224,80 @@ test('of another team there is nothing, whatever is asked', async () => {
   }
   expect((await eve.send('POST', `${base}/chosen`, { calls: [[startUs, 1, 1]] })).status).toBe(404);
   expect((await web.ask(`${base}/top`)).status).toBe(401);
+});
+
+interface WholeCall {
+  readonly [name: string]: unknown;
+  readonly recorded_at: number;
+  readonly slot: number;
+  readonly line: number;
+}
+
+test('calls read the same, whether their agent left out what is 0 or repeated, or is of before', async () => {
+  const all = async (id: number): Promise<WholeCall[]> =>
+    (await ada.get(`/pem/api/v1/traces/${id}/calls?order=time&limit=1000`)).json<{ calls: WholeCall[] }>()
+      .calls;
+  const bare = (call: WholeCall | null): object => ({ ...call, trace: 0, fingerprint: null });
+  const [now, before] = [await all(made.id), await all(old.id)];
+  expect(now).toHaveLength(1000);
+  expect(now.map(bare)).toEqual(before.map(bare));
+  expect(now.every((call) => typeof call.query === 'string' && call.parent === 0)).toBe(true);
+  expect(now.some((call) => call.shared_dirtied === 0) && now.some((call) => call.plan_us === null)).toBe(
+    true,
+  );
+  const { rows } = await pem.query(
+    'SELECT count(query)::int AS texts, count(parent)::int AS parents FROM pemhistory.sql_trace_events WHERE trace = 3',
+  );
+  expect(rows[0].parents).toBe(0);
+  expect(rows[0].texts).toBeLessThan(2500);
+  const wanted = now.slice(0, 300).map((call) => [call.recorded_at, call.slot, call.line]);
+  const chosen = (await ada.send('POST', `${base}/chosen`, { calls: wanted })).json<{ calls: WholeCall[] }>();
+  expect(chosen.calls).toEqual(now.slice(0, 300));
+  const fields = 'serial,database,username,flags,parent,shared_read,query';
+  const paged = await page(`fields=${fields}&limit=1000&minUs=200`);
+  const asBefore = await ada.get(`/pem/api/v1/traces/${old.id}/events?fields=${fields}&limit=1000&minUs=200`);
+  expect(paged.rows.length).toBeGreaterThan(500);
+  expect(paged.rows).toEqual(blockRows(readBlock(asBefore.body)));
+});
+
+test('a statement without a query id has its calls by its fingerprint; of an agent of before it is said', async () => {
+  const { statements, measures } = (await ada.get(`/pem/api/v1/traces/${nameless.id}/top`)).json<Top>();
+  expect(new Set(statements.map((it) => it.queryId))).toEqual(new Set(['0']));
+  const path = `/pem/api/v1/traces/${nameless.id}/calls`;
+  let found = 0;
+  for (const it of statements) {
+    const answer = (await ada.get(`${path}?key=${it.key}&limit=1000`)).json<Calls>();
+    const texts = new Set(answer.calls.map((call) => String(call.query).replace(/\$1|\b\d+\b/g, '?')));
+    expect(answer.linked).toBe(true);
+    expect(texts).toEqual(new Set([it.text]));
+    const calls = Number(it.values[measures.indexOf('calls')]);
+    expect(answer.calls).toHaveLength(Math.min(1000, calls));
+    const errors = (await ada.get(`${path}?key=${it.key}&order=errors`)).json<Calls>().states;
+    expect(errors.reduce((sum, state) => sum + state.errors, 0)).toBe(
+      Number(it.values[measures.indexOf('errors')]),
+    );
+    found += calls;
+  }
+  expect(found).toBe(3000);
+  await pem.query('UPDATE pemhistory.sql_trace_events SET fingerprint = NULL WHERE trace = 5');
+  const unknown = (await ada.get(`${path}?key=${statements[0]?.key}`)).json<Calls>();
+  expect(unknown).toMatchObject({ linked: false, calls: [] });
+});
+
+test('pages lie between the first and the last call, and one that names its end is cut by its limit too', async () => {
+  const { fromUs, toUs } = (await ada.get(`${base}/extent`)).json<{ fromUs: number; toUs: number }>();
+  const { rows } = await pem.query(
+    `SELECT extract(epoch FROM min(recorded_at)) * 1000000 AS first, extract(epoch FROM max(recorded_at)) * 1000000 AS last
+       FROM pemhistory.sql_trace_events WHERE trace = 3`,
+  );
+  expect([fromUs, toUs]).toEqual([Number(rows[0].first), Number(rows[0].last)]);
+  const middle = fromUs + 100_000_000;
+  const whole = await page(`fields=serial&afterUs=${fromUs}&endUs=${middle}`);
+  expect(whole.next).toBe(String(middle));
+  const part = await page(`fields=serial&afterUs=${fromUs}&endUs=${middle}&limit=400`);
+  expect(part.rows.length).toBeLessThanOrEqual(400);
+  const rest = await page(`fields=serial&afterUs=${part.next}&endUs=${middle}`);
+  expect([...part.rows, ...rest.rows]).toEqual(whole.rows);
+  expect((await ada.get(`/pem/api/v1/traces/${later.id}/extent`)).json()).toMatchObject({ fromUs: null });
+  expect((await eve.get(`${base}/extent`)).status).toBe(404);
 });

@@ -11,24 +11,29 @@ import { blockType } from './latest.js';
 import { type RestContext, route } from './route.js';
 import { id, orNull, wholeText } from './schema.js';
 import {
-  callOrders,
-  callsSql,
-  chosenSql,
-  eventColumns,
   extentSql,
   histogramSql,
   keySql,
-  longColumns,
-  pageEndSql,
-  pageSql,
   runSql,
+  type Span,
   seriesSql,
-  statesSql,
   stepSql,
   sums,
   type TraceRun,
   topSql,
 } from './trace_data_sql.js';
+import {
+  callOrders,
+  callsExtentSql,
+  callsSql,
+  chosenSql,
+  eventColumns,
+  longColumns,
+  pageEndSql,
+  pageSql,
+  statesSql,
+  unnamedSql,
+} from './trace_events_sql.js';
 import { Histograms } from './trace_histogram.js';
 
 const maxStatements = 5_000;
@@ -80,30 +85,33 @@ async function withRun<T>(
   });
 }
 
-/** A block of (group, histogram) merged by what `groupOf` makes of the number. */
-async function mergeHistograms(
+const blockMeta = (run: TraceRun, probe: string) => ({
+  ...{ target: BigInt(run.target), probe, probeVersion: 1, kind: 'append' as const },
+  ...{ recordedAtUs: 0n, intervalUs: 0n },
+});
+
+/** Of how many intervals one is taken, so that there are not too many histograms. */
+const everyNth = (intervals: number): number => Math.max(1, Math.ceil(intervals / maxHistograms));
+
+/** Histograms merged by group: row n of `rows` has group n, which `keyOf` names in the database's terms. */
+async function mergeHistograms<Row>(
   conn: PgConn,
   run: TraceRun,
-  request: { sql: string; columns: { name: string; type: 'int8' | 'text' }[] },
-  groupOf: (number: bigint) => number,
+  rows: readonly Row[],
+  keyOf: (row: Row) => string,
+  of: { span: Span; key: string | undefined; group: string; every: number; topLevel: boolean },
 ): Promise<Histograms> {
-  const meta = {
-    target: BigInt(run.target),
-    probe: 'sql_trace_statements',
-    probeVersion: 1,
-    kind: 'append' as const,
-    recordedAtUs: 0n,
-    intervalUs: 0n,
-  };
-  const { block } = await conn.copyOutBlock({ ...request, meta, maxRows: 2 * maxHistograms });
+  const merged = new Histograms();
+  if (rows.length === 0) return merged;
+  const places = new Map(rows.map((row, index) => [BigInt(keyOf(row)), index]));
+  const { sql, columns } = histogramSql(run, of.span, of.key, of.group, of.every, of.topLevel);
+  const meta = blockMeta(run, 'sql_trace_statements');
+  const { block } = await conn.copyOutBlock({ sql, columns, meta, maxRows: 2 * maxHistograms });
   const data = readBlock(block);
   const groups = columnOf(data, 'group')?.values as BigInt64Array;
-  const merged = new Histograms();
-  await merged.add(columnOf(data, 'histogram')!, data.rows, (row) => groupOf(groups[row] as bigint));
+  await merged.add(columnOf(data, 'histogram')!, data.rows, (row) => places.get(groups[row] as bigint) ?? -1);
   return merged;
 }
-
-type Columns = { name: string; type: 'int8' | 'text' }[];
 
 const statement = v.strictObject({
   key: v.string(),
@@ -124,29 +132,29 @@ const statement = v.strictObject({
 });
 const call = v.record(v.string(), v.unknown());
 
+/** What calls are of a statement: the first three parameters, the query id and the fingerprint of trace_events_sql.ts. */
 interface Key {
-  database: string | null;
-  username: string | null;
-  nested: string | null;
-  queryId: string | null;
+  readonly who: readonly (string | null)[];
+  readonly queryId: string | null;
+  readonly fingerprint: string | null;
 }
 
-/** What identifies the calls of a statement; undefined: calls of this statement carry nothing to find them by. */
-async function callsOf(
-  conn: PgConn,
-  run: TraceRun,
-  wanted: string | undefined,
-): Promise<Key | null | undefined> {
-  if (wanted === undefined) return { database: null, username: null, nested: null, queryId: null };
+/** What identifies the calls of a statement; null: the run has no such statement. */
+async function callsOf(conn: PgConn, run: TraceRun, wanted: string | undefined): Promise<Key | null> {
+  if (wanted === undefined) return { who: [null, null, null], queryId: null, fingerprint: null };
   const { rows } = await conn.query(
-    `SELECT database, username, nested, query_id FROM pemhistory.sql_trace_statements
+    `SELECT database, username, nested, query_id, fingerprint FROM pemhistory.sql_trace_statements
       WHERE target_id = $1 AND trace = $2 AND ${keySql} = $3 LIMIT 1`,
     [run.target, String(run.serverId ?? 0), wanted],
   );
   const row = rows[0];
   if (row === undefined) return null;
-  if (row.query_id === '0') return undefined;
-  return { database: row.database!, username: row.username!, nested: row.nested!, queryId: row.query_id! };
+  const byId = row.query_id !== '0';
+  return {
+    who: [row.database!, row.username!, row.nested!],
+    queryId: byId ? row.query_id! : null,
+    fingerprint: byId ? null : row.fingerprint!,
+  };
 }
 
 export const traceDataRoutes = [
@@ -177,18 +185,10 @@ export const traceDataRoutes = [
     async handle(context, { session, params, query }) {
       const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
         const { rows } = await conn.query(topSql(run, query, query.key, maxStatements));
-        const groups = new Map(rows.map((row, index) => [BigInt(row.key!), index]));
-        const every = Math.max(1, Math.ceil(Number(rows[0]?.all_rows ?? 0) / maxHistograms));
-        const { sql, columns } = histogramSql(run, query, query.key, keySql, every);
-        const histograms =
-          rows.length === 0
-            ? new Histograms()
-            : await mergeHistograms(
-                conn,
-                run,
-                { sql, columns: columns as Columns },
-                (it) => groups.get(it) ?? -1,
-              );
+        const every = everyNth(Number(rows[0]?.all_rows ?? 0));
+        const histograms = await mergeHistograms(conn, run, rows, (row) => row.key!, {
+          ...{ span: query, key: query.key, group: keySql, every, topLevel: false },
+        });
         return {
           run: run.run,
           measures: sums,
@@ -265,26 +265,16 @@ export const traceDataRoutes = [
         // About 180 steps, as wide as a chart has room for, but not narrower than the agent's interval.
         const stepMs = query.stepMs ?? Math.max(10_000, Math.ceil(spanMs / 180 / 10_000) * 10_000);
         const { rows } = await conn.query(seriesSql(run, query, query.key, stepMs));
-        const groups = new Map(rows.map((row, index) => [BigInt(row.step!), index]));
-        const all = rows.reduce((sum, row) => sum + Number(row.all_rows), 0);
-        const every = Math.max(1, Math.ceil(all / maxHistograms));
-        const { sql, columns } = histogramSql(
-          run,
-          query,
-          query.key,
-          stepSql(stepMs),
-          every,
-          query.key === undefined,
-        );
-        const histograms =
-          rows.length === 0
-            ? new Histograms()
-            : await mergeHistograms(
-                conn,
-                run,
-                { sql, columns: columns as Columns },
-                (it) => groups.get(it) ?? -1,
-              );
+        const every = everyNth(rows.reduce((sum, row) => sum + Number(row.all_rows), 0));
+        const histograms = await mergeHistograms(conn, run, rows, (row) => row.step!, {
+          ...{
+            span: query,
+            key: query.key,
+            group: stepSql(stepMs),
+            every,
+            topLevel: query.key === undefined,
+          },
+        });
         return {
           run: run.run,
           stepMs,
@@ -318,7 +308,7 @@ export const traceDataRoutes = [
     replies: {
       200: {
         description:
-          'A block. x-pem-next-us: afterUs of the next page, empty at the end. A page holds whole moments of recorded_at, so it may have some more rows than limit; afterUs and endUs name a page again',
+          'A block. x-pem-next-us: afterUs of the next page, empty at the end. A page holds whole moments of recorded_at, so it may have some more rows than limit. With endUs it has nothing from there on, and is cut by limit all the same: x-pem-next-us is endUs where it was not',
         media: [blockType],
       },
       404: notThere,
@@ -334,23 +324,22 @@ export const traceDataRoutes = [
       const limit = Math.min(query.limit ?? maxPage, long ? maxLongPage : maxPage);
       const filter = { ...query, errors: query.errors === '1' };
       const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
-        const after = query.afterUs ?? 0;
-        let end = query.endUs;
-        if (end === undefined) {
-          const next = number((await conn.query(pageEndSql(run, filter, after, limit))).rows[0]?.us);
-          // The moment that the limit falls into goes to the next page, unless it is the only one.
-          end = next === null ? undefined : next > after ? next : after + 1;
-        }
-        const meta = {
-          target: BigInt(run.target),
-          probe: 'sql_trace_events',
-          probeVersion: 1,
-          kind: 'append' as const,
-          recordedAtUs: 0n,
-          intervalUs: 0n,
+        const meta = blockMeta(run, 'sql_trace_events');
+        const read = (endUs: number | undefined, most?: number) => {
+          const sql = pageSql(run, filter, after, endUs, columns, most);
+          return conn.copyOutBlock({ sql, columns, meta, maxRows: 5 * maxPage });
         };
-        const sql = pageSql(run, filter, after, end, columns);
-        return { end, ...(await conn.copyOutBlock({ sql, columns, meta, maxRows: 5 * maxPage })) };
+        const after = query.afterUs ?? 0;
+        if (query.endUs !== undefined) {
+          // Who names an end knows how much there is about: seldom more than a page holds.
+          const page = await read(query.endUs, limit + 1);
+          if (page.rows <= limit) return { end: query.endUs, ...page };
+        }
+        const found = await conn.query(pageEndSql(run, filter, after, query.endUs, limit));
+        const next = number(found.rows[0]?.us);
+        // The moment that the limit falls into goes to the next page, unless it is the only one.
+        const end = next === null ? undefined : next > after ? next : after + 1;
+        return { end, ...(await read(end)) };
       });
       return {
         status: 200,
@@ -361,6 +350,31 @@ export const traceDataRoutes = [
         },
         body: answer.block,
       };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/traces/{id}/extent',
+    summary: 'When the first and the last call of a run were recorded: pages of calls lie between',
+    params: v.strictObject({ id }),
+    query: v.strictObject({ run: v.optional(runName) }),
+    replies: {
+      200: {
+        description: 'µs since 1970; null: it has no calls',
+        schema: v.strictObject({
+          run: v.string(),
+          fromUs: orNull(v.number()),
+          toUs: orNull(v.number()),
+        }),
+      },
+      404: notThere,
+    },
+    async handle(context, { session, params, query }) {
+      const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
+        const row = (await conn.query(callsExtentSql(run))).rows[0];
+        return { run: run.run, fromUs: number(row?.from_us), toUs: number(row?.to_us) };
+      });
+      return json(200, answer);
     },
   }),
   route({
@@ -380,7 +394,7 @@ export const traceDataRoutes = [
     replies: {
       200: {
         description:
-          'Times are µs since 1970. linked false: calls of this statement have no query id, so they cannot be told from others. states: errors by SQLSTATE, with order=errors',
+          'Times are µs since 1970. linked false: calls of this statement have neither query id nor fingerprint (an agent of before sent them), so they cannot be told from others. states: errors by SQLSTATE, with order=errors',
         schema: v.strictObject({
           run: v.string(),
           linked: v.boolean(),
@@ -405,18 +419,23 @@ export const traceDataRoutes = [
       const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
         const of = await callsOf(conn, run, query.key);
         if (of === null) throw new HttpError(404, 'trace_unknown', 'this run has no such statement');
-        if (of === undefined) return { run: run.run, linked: false, calls: [], states: [] };
-        const values = [of.database, of.username, of.nested, of.queryId];
-        const more = [query.pid === undefined ? null : String(query.pid), query.vxid ?? null];
-        const { rows } = await conn.query(callsSql(run, filter, order, query.limit ?? 50), [
-          ...values,
-          ...more,
-        ]);
-        const states =
-          order === 'errors' ? (await conn.query(statesSql(run, filter), [...values, ...more])).rows : [];
+        const values = [
+          ...of.who,
+          of.queryId,
+          query.pid === undefined ? null : String(query.pid),
+          query.vxid ?? null,
+          of.fingerprint,
+        ];
+        const { rows } = await conn.query(callsSql(run, filter, order, query.limit ?? 50), values);
+        const states = order === 'errors' ? (await conn.query(statesSql(run, filter), values)).rows : [];
+        // What had no room of its own has fingerprint 0, which no call has.
+        const linked =
+          of.fingerprint === null ||
+          rows.length > 0 ||
+          (of.fingerprint !== '0' && (await conn.query(unnamedSql(run))).rows[0]?.found !== 't');
         return {
           run: run.run,
-          linked: true,
+          linked,
           calls: rows.map(callOf),
           states: states.map((row) => ({
             sqlstate: row.sqlstate,
@@ -484,13 +503,14 @@ export const traceDataRoutes = [
 ];
 
 const textual = new Set(['text', 'name', 'xid', 'json']);
+const sixtyFourBits = new Set(['query_id', 'fingerprint']);
 
-/** A row of texts as a page takes it: numbers as numbers, query_id as text since it has 64 bits. */
+/** A row of texts as a page takes it: numbers as numbers, those of 64 bits as text. */
 function callOf(row: Record<string, string | null>): Record<string, string | number | null> {
   return Object.fromEntries(
     eventColumns.map(({ name, type }) => {
       const cell = row[name] ?? null;
-      return [name, cell === null || textual.has(type) || name === 'query_id' ? cell : Number(cell)];
+      return [name, cell === null || textual.has(type) || sixtyFourBits.has(name) ? cell : Number(cell)];
     }),
   );
 }

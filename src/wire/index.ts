@@ -15,3 +15,4 @@ export {
   textAt,
 } from './block.js';
 export * from './config.js';
+export * from './events.js';

@@ -1,10 +1,13 @@
 /** How far the calls of a run are loaded, and what to do about it. */
+import { useEffect, useState } from 'preact/hooks';
 import type { Run } from '../store/trace.js';
 import { type LoadedRows, mostRows } from '../store/trace_load.js';
 import { formatValue } from '../ui/format.js';
 
 export function LoadBar({ loaded, run }: { loaded: LoadedRows; run: Run }) {
   const { rows, state } = loaded;
+  const [, redraw] = useState(0);
+  useEffect(() => loaded.onProgress(() => redraw((count) => count + 1)), [rows]);
   const there = formatValue(rows.count, 'calls');
   const expected = Math.max(run.eventsSent, rows.count);
   if (state === 'loading') {

@@ -1,16 +1,27 @@
 /**
  * Calls of one run, loaded page by page into typed arrays and shared by the views of the run; the last run looked at stays in
- * memory. States: loading (pages come) → done (all that PEM had then; a running trace may have more since), full (the most
+ * memory. Pages are spans of time about as long as a page has rows; the next is on its way while one is taken in, so at most
+ * three are in memory. States: loading (pages come) → done (all that PEM had then; a running trace may have more since), full (the most
  * that a page keeps), stopped (by the reader) or failed (with the reason); each of them goes on where it stood with `more`.
  */
 import { useEffect, useState } from 'preact/hooks';
-import { ApiError, getBytes, sendJson } from './api.js';
+import { ApiError, getBytes, getJson, sendJson } from './api.js';
 import type { Call } from './trace.js';
 import { loadedColumns, TraceRows } from './trace_rows.js';
 
 /** As many as stay smooth: about 60 bytes each. */
 export const mostRows = 5_000_000;
-const pageRows = 100_000;
+/** So few that taking one in holds nobody up. */
+const pageRows = 50_000;
+const pagesAhead = 2;
+/** Views are drawn anew for at most this share of the time. */
+const drawShare = 0.2;
+
+/** A page as it came; `nextUs` is where the next one of its span begins. */
+interface Page {
+  readonly bytes: Uint8Array;
+  readonly nextUs: number;
+}
 
 export type LoadState = 'loading' | 'done' | 'full' | 'stopped' | 'failed';
 
@@ -19,13 +30,15 @@ class Loading {
   state: LoadState = 'stopped';
   error = '';
   readonly watchers = new Set<() => void>();
+  readonly progressWatchers = new Set<() => void>();
   #afterUs = 0;
   #abort: AbortController | undefined;
 
   constructor(
     readonly trace: number,
     readonly run: string,
-    readonly expected: number,
+    /** How many rows there are, as far as is known. */
+    public expected: number,
   ) {
     this.rows = new TraceRows(Math.min(expected, mostRows) + 1000);
   }
@@ -41,42 +54,75 @@ class Loading {
     this.#abort?.abort();
   }
 
-  #told = 0;
+  #quietUntilMs = 0;
+  /** A part of all rows has come: whoever shows how many is told, the views only as often as drawing them is cheap. */
   #tell(): void {
-    // Drawing millions of rows anew for each page would take longer than loading them.
-    const now = performance.now();
-    if (this.state === 'loading' && now - this.#told < 400 + this.rows.count / 1000) return;
-    this.#told = now;
+    for (const watcher of this.progressWatchers) watcher();
+    const begunMs = performance.now();
+    if (this.state === 'loading' && begunMs < this.#quietUntilMs) return;
+    this.#quietUntilMs = Number.POSITIVE_INFINITY;
     for (const watcher of this.watchers) watcher();
+    requestAnimationFrame(() =>
+      setTimeout(() => {
+        const nowMs = performance.now();
+        this.#quietUntilMs = nowMs + Math.max(400, (nowMs - begunMs) / drawShare);
+      }),
+    );
+  }
+
+  async #page(fromUs: number, toUs: number, signal: AbortSignal): Promise<Page> {
+    const query = `run=${encodeURIComponent(this.run)}&fields=${loadedColumns.join(',')}&limit=${4 * pageRows}&afterUs=${fromUs}&endUs=${toUs}`;
+    const { bytes, headers } = await getBytes(`/traces/${this.trace}/events?${query}`, signal);
+    return { bytes, nextUs: Number(headers.get('x-pem-next-us') || toUs) };
+  }
+
+  /** Takes a page in, and what more its span has. */
+  async #take(page: Page, toUs: number, signal: AbortSignal): Promise<void> {
+    for (let taken = page; ; taken = await this.#page(taken.nextUs, toUs, signal)) {
+      this.rows.add(taken.bytes);
+      this.#afterUs = taken.nextUs;
+      this.#tell();
+      if (taken.nextUs >= toUs || this.rows.count >= mostRows) return;
+    }
+  }
+
+  async #loadAll(signal: AbortSignal): Promise<LoadState> {
+    const extent = await getJson<{ fromUs: number | null; toUs: number | null }>(
+      `/traces/${this.trace}/extent?run=${encodeURIComponent(this.run)}`,
+      signal,
+    );
+    const fromUs = Math.max(this.#afterUs, extent.fromUs ?? 0);
+    const toUs = (extent.toUs ?? -1) + 1;
+    if (fromUs >= toUs) return 'done';
+    const spans = Math.max(1, Math.ceil((this.expected - this.rows.count) / pageRows));
+    const edgeUs = (span: number): number => Math.floor(fromUs + ((toUs - fromUs) * span) / spans);
+    const pages: Promise<Page>[] = [];
+    for (let span = 0; span < spans; span += 1) {
+      for (let ahead = span + pages.length; ahead < Math.min(spans, span + 1 + pagesAhead); ahead += 1) {
+        const page = this.#page(edgeUs(ahead), edgeUs(ahead + 1), signal);
+        // One that fails is told of when its turn comes.
+        page.catch(() => undefined);
+        pages.push(page);
+      }
+      await this.#take((await pages.shift()) as Page, edgeUs(span + 1), signal);
+      if (this.rows.count >= mostRows) return 'full';
+    }
+    return 'done';
   }
 
   async #load(): Promise<void> {
     const abort = new AbortController();
     this.#abort = abort;
+    this.#quietUntilMs = 0;
     for (const watcher of this.watchers) watcher();
     try {
-      for (;;) {
-        const query = `run=${encodeURIComponent(this.run)}&fields=${loadedColumns.join(',')}&limit=${pageRows}&afterUs=${this.#afterUs}`;
-        const { bytes, headers } = await getBytes(`/traces/${this.trace}/events?${query}`, abort.signal);
-        const count = this.rows.add(bytes);
-        const next = headers.get('x-pem-next-us') ?? '';
-        if (next === '') {
-          // The next question begins behind the last moment that came.
-          if (count > 0) this.#afterUs = this.rows.recordedUs(this.rows.count - 1) + 1;
-          this.state = 'done';
-          break;
-        }
-        this.#afterUs = Number(next);
-        if (this.rows.count >= mostRows) {
-          this.state = 'full';
-          break;
-        }
-        this.#tell();
-      }
+      this.state = await this.#loadAll(abort.signal);
     } catch (error) {
       this.state = abort.signal.aborted ? 'stopped' : 'failed';
       this.error = error instanceof ApiError ? error.message : String(error);
     }
+    // What is on its way when the page is full is not waited for.
+    abort.abort();
     this.#tell();
   }
 }
@@ -89,6 +135,8 @@ export interface LoadedRows {
   readonly version: number;
   readonly state: LoadState;
   readonly error: string;
+  /** Called for each page that comes. @returns ends it */
+  onProgress(watcher: () => void): () => void;
   more(): void;
   stop(): void;
 }
@@ -100,6 +148,7 @@ export function useRows(trace: number, run: string, expected: number): LoadedRow
     current = new Loading(trace, run, expected);
   }
   const loading = current;
+  loading.expected = Math.max(loading.expected, expected);
   const [version, setVersion] = useState(0);
   useEffect(() => {
     const watcher = (): void => setVersion((count) => count + 1);
@@ -114,6 +163,10 @@ export function useRows(trace: number, run: string, expected: number): LoadedRow
     version,
     state: loading.state,
     error: loading.error,
+    onProgress: (watcher) => {
+      loading.progressWatchers.add(watcher);
+      return () => loading.progressWatchers.delete(watcher);
+    },
     more: () => loading.more(),
     stop: () => loading.stop(),
   };

@@ -143,10 +143,25 @@ export class TraceRows {
     const into = this.codes[name];
     const { offsets, bytes, values } = column;
     if (offsets !== null && bytes !== null) {
-      for (let row = 0; row < rows; row += 1) {
-        const from = offsets[row] as number;
+      // Mostly a row has the name of the one before.
+      let lastAt = 0;
+      let lastSize = -1;
+      let lastCode = 0;
+      for (let row = 0, from = offsets[0] as number; row < rows; row += 1) {
         const to = offsets[row + 1] as number;
-        into[this.count + row] = isNull(column, row) ? 0 : dictionary.codeOfBytes(bytes, from, to);
+        const size = to - from;
+        if (size === 0 && isNull(column, row)) into[this.count + row] = 0;
+        else {
+          let same = size === lastSize;
+          for (let at = 0; same && at < size; at += 1) same = bytes[from + at] === bytes[lastAt + at];
+          if (!same) {
+            lastCode = dictionary.codeOfBytes(bytes, from, to);
+            lastAt = from;
+            lastSize = size;
+          }
+          into[this.count + row] = lastCode;
+        }
+        from = to;
       }
     } else if (values !== null) {
       // A BigInt a row would cost more than all else: two words are compared with those a code stands for.

@@ -4,6 +4,7 @@
  * only the last are made into rows; the others are counted.
  */
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { eventFlags, eventNames, zeroBit } from '../../src/wire/events.js';
 import type { Block } from './blocks.js';
 import { subscribe } from './live.js';
 import type { Call } from './trace.js';
@@ -44,21 +45,62 @@ const textual = new Set<string>([
   'plan',
 ]);
 
-/** Calls of a trace in a block, oldest first; those before `least` are left out. */
+/** Reads rows as they travel (src/wire/events.ts), of agents before that form, too. */
+class EventRows {
+  readonly #columns = new Map<string, ReturnType<Block['column']>>();
+  readonly #samples = new Map<string, string>();
+
+  constructor(readonly block: Block) {
+    const renamed = new Map(Object.entries(eventNames).map(([stored, name]) => [name, stored]));
+    for (const name of [...names, 'zeros', 'fingerprint'])
+      this.#columns.set(name, block.column(renamed.get(name) ?? '') ?? block.column(name));
+    for (let row = 0; row < block.rows; row += 1) {
+      if ((this.#number('flags', row) & eventFlags.sample) === 0) continue;
+      this.#samples.set(this.#key(row), this.#text('query', row) ?? '');
+    }
+  }
+
+  cell(name: string, row: number): string | number | null {
+    if (name === 'recorded_at') return this.block.recordedAtUs;
+    const bits = this.#number('flags', row);
+    if (name === 'flags') return bits & ~(eventFlags.sample | eventFlags.noText);
+    const column = this.#columns.get(name);
+    if (column !== undefined && !column.isNull(row))
+      return textual.has(name) ? column.text(row) : column.number(row);
+    if (name === 'query') return (bits & eventFlags.noText) === 0 ? this.#sample(row) : null;
+    return (this.#number('zeros', row) & zeroBit(name)) === 0 ? null : 0;
+  }
+
+  #sample(row: number): string | null {
+    return this.#samples.get(this.#key(row)) ?? null;
+  }
+
+  /** Of one trace of a server; a block has rows of one run alone. */
+  #key(row: number): string {
+    return this.#text('fingerprint', row) ?? '';
+  }
+
+  #number(name: string, row: number): number {
+    const column = this.#columns.get(name);
+    return column === undefined || column.isNull(row) ? 0 : column.number(row);
+  }
+
+  #text(name: string, row: number): string | null {
+    const column = this.#columns.get(name);
+    return column === undefined || column.isNull(row) ? null : column.text(row);
+  }
+}
+
+/** Calls of a trace in a block, oldest first; of more than `most` the last. */
 export function callsOfBlock(block: Block, serverId: number, most: number): { calls: Call[]; count: number } {
   const trace = block.column('trace');
-  const columns = names.map((name) => [name, block.column(name)] as const);
   const wanted: number[] = [];
   for (let row = 0; row < block.rows; row += 1) if (trace?.number(row) === serverId) wanted.push(row);
-  const calls = wanted.slice(-most).map((row) => {
-    const call: Record<string, string | number | null> = {};
-    for (const [name, column] of columns) {
-      if (name === 'recorded_at') call[name] = block.recordedAtUs;
-      else if (column === undefined || column.isNull(row)) call[name] = null;
-      else call[name] = textual.has(name) ? column.text(row) : column.number(row);
-    }
-    return call;
-  });
+  if (wanted.length === 0) return { calls: [], count: 0 };
+  const events = new EventRows(block);
+  const calls = wanted
+    .slice(-most)
+    .map((row) => Object.fromEntries(names.map((name) => [name, events.cell(name, row)])));
   return { calls, count: wanted.length };
 }
 

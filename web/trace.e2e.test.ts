@@ -17,6 +17,7 @@ let agentId: number;
 let target: number;
 let first: MadeTrace;
 let second: MadeTrace;
+let nameless: MadeTrace;
 let passwords: Record<string, string>;
 const complaints: string[] = [];
 const calls = 12_000;
@@ -80,6 +81,15 @@ beforeAll(async () => {
     seed: 2,
     slower: 0.5,
     running: true,
+  });
+  nameless = await makeTrace(pem, {
+    target,
+    name: 'without query ids',
+    serverId: 5,
+    startUs: nowUs - 300_000_000,
+    seconds: 200,
+    calls: 2000,
+    queryIds: false,
   });
   web = await startWeb(pem);
   browser = await startBrowser();
@@ -203,6 +213,18 @@ test('brushing the heat map, by mouse and by keyboard, is in the address and fil
   await page.keyboard.press('Enter');
   await page.waitForSelector('.selection');
   await page.click('text=Clear selection');
+});
+
+test('a statement without a query id lists its calls all the same', async () => {
+  await open(`${target}/${nameless.id}/top`);
+  await page.click('table[aria-label="Top statements"] tbody a');
+  await page.waitForSelector('table[aria-label="Calls of the statement"] button.plain');
+  await page.click('table[aria-label="Calls of the statement"] button.plain');
+  await until(
+    page,
+    `/^Statement/.test(${textOf('.call h3:nth-of-type(1)')}) || ${textOf('.call pre')}.length > 10`,
+  );
+  await open(`${target}/${first.id}/timeline`);
 });
 
 test('a lane shows the call that was pressed', async () => {

@@ -80,7 +80,7 @@ function Samples({ run, keyText }: { run: string; keyText: string }) {
   const answer = asked.value;
   const notLinked =
     answer?.linked === false
-      ? 'Its calls carry no query id (compute_query_id is off on that server), so they cannot be told from others.'
+      ? 'Its calls carry neither query id nor fingerprint (an agent of an older version sent them), so they cannot be told from others.'
       : undefined;
   return (
     <Panel title="Calls" wide>

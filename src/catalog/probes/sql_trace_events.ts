@@ -75,8 +75,9 @@ export const sqlTraceEvents: ProbeDefinition = {
     label('query', 'text', 'Statement'),
     label('params', 'text', 'Parameters'),
     label('plan', 'text', 'Plan'),
-    label('database', 'name', 'Database, in rows of version 1'),
-    label('username', 'name', 'User, in rows of version 1'),
+    // Of agents before version 2, whose rows have them instead of the texts above: a name takes 64 bytes.
+    label('database', 'name', 'Database'),
+    label('username', 'name', 'User'),
   ],
   mode: 'append',
   history: true,

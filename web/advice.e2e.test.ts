@@ -103,7 +103,7 @@ beforeAll(async () => {
   const made = await ada.send('POST', `${base}/traces`, {
     targetId: target,
     name: 'shop statements',
-    options: { databases: ['shop'], users: ['postgres'] },
+    options: { databases: ['shop'], users: ['postgres'], plan: 'text' },
     start: true,
   });
   trace = made.json<{ id: number }>().id;
@@ -240,6 +240,34 @@ test('earlier advice is listed with its time and can be looked at again; who may
     ),
   ).toContain('asked by ada');
   await opened.close();
+});
+
+test('the plans of a statement: each once, however its values differ; one is shown, and the new one once the index is there', async () => {
+  await open(page, 'top');
+  await page.click('table[aria-label="Top statements"] a:has-text("customer_id")');
+  const table = 'table[aria-label="Plans of the statement"]';
+  const rows = `[...document.querySelectorAll('${table} tbody tr')].map((row) => row.textContent)`;
+  await until(page, `${rows}.length === 1 && /Seq Scan on orders\\d+/.test(${rows}[0])`);
+  await page.focus(`${table} button.plain`);
+  await page.keyboard.press('Enter');
+  await until(
+    page,
+    `/Seq Scan on .*orders.*cost=.*Filter: .*customer_id = \\d+/s.test(${textOf('section[aria-label=Plan] pre')})`,
+  );
+  expect(await page.getAttribute(`${table} button.plain`, 'aria-expanded')).toBe('true');
+
+  await traced.query('CREATE INDEX orders_customer_id_idx ON orders (customer_id)', [], 'shop');
+  const client = await traced.client('shop');
+  for (let i = 0; i < 7; i++) await client.query(`${byCustomer}${i}`);
+  await client.end();
+  for (let left = 100; ; left--) {
+    await page.reload();
+    await page.waitForSelector(`${table} tbody tr`);
+    if (((await page.evaluate(rows)) as string[]).length === 2) break;
+    expect(left, 'the second plan never came').toBeGreaterThan(0);
+    await page.waitForTimeout(300);
+  }
+  await until(page, `${rows}.some((row) => /orders_customer_id_idx.*[67]/.test(row))`);
 });
 
 test('the server is away: the panel says so; what was asked before stays', async () => {

@@ -5,6 +5,7 @@ import { CostBanner, TraceState } from '../panels/trace_banner.js';
 import { Calls } from '../panels/trace_calls.js';
 import { Compare } from '../panels/trace_compare.js';
 import { LiveTail } from '../panels/trace_live.js';
+import { StatementPlans } from '../panels/trace_plans.js';
 import { StatementPage } from '../panels/trace_statement.js';
 import { Timeline } from '../panels/trace_timeline.js';
 import { TopStatements } from '../panels/trace_top.js';
@@ -135,6 +136,7 @@ export function TraceRun({ trace: id }: { trace: number }) {
           <div key={`${run.run}/${view}`}>
             {view === 'top' && <TopStatements run={run.run} />}
             {view === 'statement' && <StatementPage run={run.run} keyText={query.key ?? ''} />}
+            {view === 'statement' && <StatementPlans trace={trace} run={run.run} keyText={query.key ?? ''} />}
             {(view === 'top' || view === 'statement') && (
               <TraceAdvice trace={trace} run={run.run} only={view === 'statement' ? query.key : undefined} />
             )}

@@ -17,6 +17,7 @@ import {
   formatCost,
   gainPercent,
   grantsIn,
+  hasAgent,
   isPending,
   type Outcome,
   outcomesOf,
@@ -422,7 +423,7 @@ export function TraceAdvice({ trace, run, only }: { trace: Trace; run: string; o
   };
 
   const words = refused !== '' || advice === undefined ? '' : stateWords(advice, trace);
-  const noAgent = trace.agentId === null;
+  const noAgent = !hasAgent(trace);
   return (
     <Panel
       title="Index advice"

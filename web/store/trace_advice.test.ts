@@ -8,6 +8,7 @@ import {
   formatCost,
   gainPercent,
   grantsIn,
+  hasAgent,
   outcomesOf,
   stateWords,
 } from './trace_advice.js';
@@ -88,6 +89,10 @@ test('what came of each statement, by database, also where lists were cut', () =
   expect(found[0]?.notes).toEqual(['planned without the values of its parameters']);
   expect([gainPercent(100, 5), gainPercent(0, 0)]).toEqual([95, Number.NaN]);
   expect([formatCost(8.3125), formatCost(1431.6), formatCost(Number.NaN)]).toEqual(['8.31', '1,432', '–']);
+});
+
+test('a web server that traces is no agent that could be asked', () => {
+  expect([1, 2_000_000_000, null].map((agentId) => hasAgent({ agentId }))).toEqual([true, false, false]);
 });
 
 test('ticks are those of one run', () => {

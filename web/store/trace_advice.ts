@@ -65,6 +65,11 @@ export function choose(of: string, key: string, isChosen: boolean): void {
   chosen.value = { of, keys };
 }
 
+/** Servers without one are traced by a web server, which runs no commands; its ids begin here. */
+const firstTracer = 2_000_000_000;
+export const hasAgent = (trace: Pick<Trace, 'agentId'>): boolean =>
+  trace.agentId !== null && trace.agentId < firstTracer;
+
 export const isPending = (state: AdviceState): boolean => state === 'waiting' || state === 'working';
 
 /**
@@ -97,7 +102,7 @@ export function stateWords(advice: Advice, trace: Pick<Trace, 'agentId' | 'agent
   const about = plural(advice.statements.length, 'statement');
   switch (advice.state) {
     case 'waiting':
-      if (trace.agentId !== null && trace.agentStatus !== 'up')
+      if (hasAgent(trace) && trace.agentStatus !== 'up')
         return `The agent’s state is ${trace.agentStatus ?? 'unknown'}: it hears of the request about ${about} when it answers.`;
       return `Asked for ${about}; the agent fetches the request within a second or two.`;
     case 'working':

@@ -161,7 +161,8 @@ void TraceScan::count_lines(const CsvWindow &w) {
     if (l.rows++ == 0) {
       l.first = number;
     } else if (number > l.last) {
-      l.lost += static_cast<uint64_t>(number - l.last - 1);
+      // Without a sign: a file may claim numbers at both ends of 64 bits.
+      l.lost += static_cast<uint64_t>(number) - static_cast<uint64_t>(l.last) - 1;
     } else {
       l.backwards++;
     }

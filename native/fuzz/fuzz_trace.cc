@@ -1,9 +1,11 @@
-// libFuzzer target: bytes as a trace's file, for what reads whole traces. The first bytes choose a filter and where the file
-// ends and the ring behind it begins. Read at once from memory, and in small pieces from file and ring, a scan must find the
-// same; its result and each row must be JSON that PostgreSQL takes; rows written as CSV must be the same when read again.
+// libFuzzer target: bytes as a trace's file, for what reads whole traces. The first bytes choose a filter and whether the last
+// row needs a line end, the size of reads, and where the file ends and the ring behind it begins. Read at once from memory, and
+// in small pieces from file and ring, a scan must find the same; its result and each row must be JSON that PostgreSQL takes;
+// rows written as CSV must be the same when read again.
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -60,19 +62,21 @@ struct Rows {
   Buffer csv;
 };
 
-void read_rows(const uint8_t *data, size_t size, const TraceFilter &filter, Rows *rows) {
+// The rows of the piece at `at`; says how many of its bytes were used.
+size_t read_piece(const uint8_t *data, size_t at, size_t size, size_t header, bool end, const TraceFilter &filter, Rows *rows) {
   CsvColumnSet columns;
   columns.set();
+  // What a row's encoding was is the one thing that CSV in UTF-8 does not keep.
+  CsvColumnSet shown = columns;
+  shown.reset(CSV_COL_encoding);
   CsvReadOptions options;
   options.columns = columns;
   options.skip_bad_rows = true;
   CsvReader reader(options);
   CodecError error;
-  AppendTraceHeader(columns, &rows->csv);
-  if (!reader.open(data, size, nullptr, 0, 0, false, &error)) return;
-  // What a row's encoding was is the one thing that CSV in UTF-8 does not keep.
-  CsvColumnSet shown = columns;
-  shown.reset(CSV_COL_encoding);
+  // Memory of its own: not a byte behind the piece may be read.
+  const std::vector<uint8_t> piece(data + at, data + at + size);
+  require(reader.open(piece.data(), size, data, header, at, end, &error));
   uint8_t picked[kCsvWindowRows];
   for (CsvWindow window; reader.next(kCsvWindowRows, &window, &error) && window.rows != 0;) {
     const uint32_t count = filter.pick(window, picked);
@@ -86,6 +90,28 @@ void read_rows(const uint8_t *data, size_t size, const TraceFilter &filter, Rows
       AppendTraceRow(window, picked[i], columns, TraceForm::Csv, &rows->csv);
     }
   }
+  return reader.used_bytes();
+}
+
+// Reads as an export does: pieces of `ask` bytes, larger ones where a row is longer.
+void read_rows(const uint8_t *data, size_t size, bool complete, size_t ask, const TraceFilter &filter, Rows *rows) {
+  CsvColumnSet columns;
+  columns.set();
+  AppendTraceHeader(columns, &rows->csv);
+  CsvReader reader((CsvReadOptions()));
+  CodecError error;
+  if (!reader.open(data, size, nullptr, 0, 0, false, &error)) return;
+  const size_t header = reader.used_bytes();
+  if (header == 0) return;
+  for (size_t at = header; at < size;) {
+    const size_t bytes = std::min(ask, size - at);
+    const size_t used = read_piece(data, at, bytes, header, complete && at + bytes == size, filter, rows);
+    require(used <= bytes);
+    at += used;
+    if (used != 0) continue;
+    if (at + bytes == size) return;
+    ask *= 4;
+  }
 }
 
 }  // namespace
@@ -97,10 +123,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const uint8_t *file = data + 3;
   const size_t bytes = size - 3, base = bytes * data[2] / 255;
 
-  TraceScan whole(make_options(filter, 1u << 20)), parts(make_options(filter, step));
+  TraceScan whole(make_options(filter, size)), parts(make_options(filter, step));
   require(whole.ready() && parts.ready());
   TraceSource source;
   source.tail = {file, bytes};
+  source.complete = (data[0] & 128) != 0;
   TraceAdded at_once, in_parts;
   whole.add(source, &at_once);
 
@@ -120,9 +147,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require(result == parts.result_json(5));
   }
 
-  Rows first, again;
-  read_rows(file, bytes, filter, &first);
-  read_rows(first.csv.data(), first.csv.size(), TraceFilter(), &again);
+  Rows first, pieces, again;
+  read_rows(file, bytes, source.complete, bytes + 1, filter, &first);
+  read_rows(file, bytes, source.complete, 8 * step, filter, &pieces);
+  require(first.json == pieces.json && first.csv.size() == pieces.csv.size());
+  require(std::memcmp(first.csv.data(), pieces.csv.data(), first.csv.size()) == 0);
+  read_rows(first.csv.data(), first.csv.size(), false, 1u << 20, TraceFilter(), &again);
   require(first.json == again.json);
   return 0;
 }

@@ -16,6 +16,11 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
+/** The addon's sources that need neither Node nor a server's library. */
+const addonSources = readdirSync(join(native, 'addon'))
+  .filter((name) => name.endsWith('.cc') && !/^(addon|codec|pg)|_edge\./.test(name))
+  .map((name) => join(native, 'addon', name));
+
 const wide = allColumns.length;
 /** Bytes before the stream: columns, size of pieces, value limit (see fuzz_build.cc). */
 const chosen = (piece: number, limit: number) =>
@@ -127,26 +132,6 @@ describe.skipIf(clang === undefined)('fuzzing', () => {
   ];
   for (const target of targets) {
     it(`${target} finds nothing`, { timeout: 240_000 + 1000 * seconds }, async () => {
-      const addon = [
-        'batch',
-        'block_builder',
-        'block_delta',
-        'block_encode',
-        'block_types',
-        'block_verify',
-        'block_write',
-        'csv_block',
-        'csv_header',
-        'csv_window',
-        'memory',
-        'trace_aggregate',
-        'trace_aggregate_block',
-        'trace_filter',
-        'trace_groups',
-        'trace_result',
-        'trace_rows',
-        'trace_scan',
-      ];
       const objects = coreSources.map((file) => {
         const object = `${target}_${basename(file)}.o`;
         run(work, clang!, ['-std=c11', '-c', ...sanitize, '-fsanitize=fuzzer-no-link', '-o', object, file]);
@@ -155,7 +140,7 @@ describe.skipIf(clang === undefined)('fuzzing', () => {
       run(work, clang!.replace('clang', 'clang++'), [
         ...['-std=c++17', '-fno-exceptions', ...sanitize, '-fsanitize=fuzzer', '-o', target],
         join(native, 'fuzz', `${target}.cc`),
-        ...addon.map((name) => join(native, 'addon', `${name}.cc`)),
+        ...addonSources,
         ...objects,
       ]);
       mkdirSync(join(work, `${target}_corpus`));

@@ -4,7 +4,7 @@
  * needs it), a follower of traces (while there are any) and a task in one database.
  *
  * 1. Never more than these, also while one is being replaced: a connection counts until it is closed. Where all three want
- *    the two, they come one after the other (slots.ts): a visitor gives way between two databases, a task when it is done,
+ *    the two, they come one after the other (slots.ts): a visitor gives way before each database, a task when it is done,
  *    and waits so long at most as it says itself.
  * 2. Work on a connection goes one at a time; visits that want the same database share its connection.
  * 3. Every session is read-only, has time limits, no JIT, no parallel workers and search_path = pg_catalog, so that
@@ -240,7 +240,8 @@ export class ServerLink implements Lender {
       if (next === undefined) break;
       const guests = this.visits.filter((visit) => visit.remaining.delete(next));
       try {
-        if (next !== at || this.visiting === null || this.visiting.closed) {
+        // Who waits for a slot gets this one, also where there is always somebody who wants this database.
+        if (next !== at || this.slots.wanted || this.visiting === null || this.visiting.closed) {
           leaveDatabase();
           if (this.slots.wanted) {
             release?.();

@@ -284,6 +284,124 @@ describe('link', () => {
   });
 });
 
+/** Lets everything that waits for nothing but its turn go on. */
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('turns', () => {
+  const staying = new AbortController().signal;
+
+  test('a trace, probes in all databases and a task: three connections, everybody comes to an end', async () => {
+    const server = new FakeServer();
+    const link = linkTo(server);
+    await link.cluster(async () => undefined);
+    const lent = await link.lend(staying);
+    const order: string[] = [];
+    const visit = link.visit(['a', 'b', 'c'], async (_, database) => {
+      order.push(database);
+    });
+    const task = link.borrow('x', 1000, async () => {
+      order.push('task');
+    });
+    expect((await visit).size).toBe(0);
+    await task;
+    // It waits for one database, not for the round.
+    expect(order).toEqual(['a', 'task', 'b', 'c']);
+    expect(server.most).toBe(3);
+    lent.close();
+    expect(server.open).toBe(1);
+  });
+
+  test('a database that somebody wants all the time does not keep others from their turn', async () => {
+    const server = new FakeServer();
+    const link = linkTo(server);
+    await link.lend(staying);
+    let visits = 0;
+    let isDone = false;
+    // Before one is over the next is there.
+    const again = async (): Promise<void> => {
+      if (!isDone && ++visits <= 1000) void link.visit(['a'], again);
+    };
+    void link.visit(['a'], again);
+    await link.borrow('x', 1000, async () => {
+      isDone = true;
+    });
+    expect(visits).toBeLessThan(1000);
+  });
+
+  test('a task that gets no turn in time says so and is not done later; a trace that stops leaves the line', async () => {
+    const server = new FakeServer();
+    const clock = new FakeClock();
+    const link = linkTo(server, clock);
+    let finish: () => void = () => undefined;
+    const hold = (database: string): Promise<void> =>
+      link.borrow(database, 1000, () => new Promise<void>((resolve) => (finish = resolve)));
+    const first = hold('a');
+    await settle();
+    const finishFirst = finish;
+    const second = hold('b');
+    await settle();
+    const late = link.borrow('c', 5000, async () => 'done');
+    const stop = new AbortController();
+    const lend = link.lend(stop.signal);
+    const visit = link.visit(['d'], async () => undefined);
+    const refused = expect(late).rejects.toMatchObject({ code: 'connections_busy' });
+    const left = expect(lend).rejects.toThrow('stopped');
+    await settle();
+    await clock.advance(5000);
+    await refused;
+    stop.abort(new Error('stopped'));
+    await left;
+    finishFirst();
+    await first;
+    expect((await visit).size).toBe(0);
+    finish();
+    await second;
+    expect(server.connects).toEqual(['a', 'b', 'd']);
+    expect(server.open).toBe(0);
+  });
+
+  test('a refusal while the connection that was left may still count is tried again', async () => {
+    const server = new FakeServer();
+    const clock = new FakeClock();
+    const link = linkTo(server, clock);
+    await link.cluster(async () => undefined);
+    const lent = await link.lend(staying);
+    server.refuse.add('b');
+    const visit = link.visit(['a', 'b'], async () => undefined);
+    await settle();
+    expect(server.connects.slice(-2)).toEqual(['a', 'b']);
+    server.refuse.clear();
+    await clock.advance(100);
+    expect((await visit).size).toBe(0);
+    lent.close();
+    // With one to spare a refusal has another reason.
+    server.refuse.add('b');
+    const before = server.connects.length;
+    expect([...(await link.visit(['a', 'b'], async () => undefined)).keys()]).toEqual(['b']);
+    expect(server.connects.slice(before)).toEqual(['a', 'b']);
+  });
+
+  test('closing ends who works, who waits and who was lent a connection', async () => {
+    const server = new FakeServer();
+    const link = linkTo(server);
+    const lent = await link.lend(staying);
+    const task = link.borrow('a', 1000, async (connection) => {
+      while (!connection.closed) await settle();
+      throw new PgError('connection_lost', 'closed');
+    });
+    await settle();
+    const waiting = link.borrow('b', 1000, async () => 1);
+    const ended = [
+      expect(task).rejects.toMatchObject({ code: 'connection_lost' }),
+      expect(waiting).rejects.toMatchObject({ code: 'server_unreachable' }),
+    ];
+    link.close();
+    await Promise.all(ended);
+    expect([lent.closed, server.open]).toEqual([true, 0]);
+    await expect(link.lend(staying)).rejects.toMatchObject({ code: 'server_unreachable' });
+  });
+});
+
 class FakeOutbox implements Outbox {
   readonly blocks: Buffer[] = [];
   private listener: (() => void) | null = null;

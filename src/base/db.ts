@@ -60,6 +60,8 @@ export function openPool(conninfo: Conninfo, options: PoolOptions): Pool {
   });
   // An idle connection that dies is opened anew at its next use; without a listener it would end the process.
   pool.on('error', () => undefined);
+  // The same while it is lent out: its query fails by itself, and it is not taken back.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
 }
 

@@ -54,7 +54,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
       const text = error instanceof ApiError ? error.message : String(error);
       const field = fieldOf(text);
       if (field === undefined) setRefusal(text);
-      else showFirst({ [field]: text.replace(/^body [\w.]+: /, '') });
+      else showFirst({ [field]: text.replace(/^(?:body [\w.]+|schedule): /, '') });
     } finally {
       setBusy(false);
     }
@@ -168,7 +168,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
         <legend>Which statements</legend>
         <div class="fields">
           {text('databases', 'Databases', 'Separated by commas; empty: all')}
-          {text('users', 'Users', 'empty: all')}
+          {text('users', 'Users', 'Separated by commas; empty: all')}
           {text('applications', 'Applications', 'application_name; empty: all')}
           {text('clients', 'Client addresses', 'for example 10.0.0.7, or [local]; empty: all')}
           {amount('leastMs', 'Only from', 'ms', 'Execution time; empty: every statement')}

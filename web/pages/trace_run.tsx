@@ -11,7 +11,7 @@ import { Timeline } from '../panels/trace_timeline.js';
 import { TopStatements } from '../panels/trace_top.js';
 import { Transaction } from '../panels/trace_transaction.js';
 import { serversByTarget } from '../store/fleet.js';
-import { type Run, type TraceWithRuns, useAsk } from '../store/trace.js';
+import { type Run, refreshMs, type TraceWithRuns, useAsk } from '../store/trace.js';
 import { describeOptions } from '../store/trace_form.js';
 import { brush, goTo, traceLink, traceRoute, type View } from '../store/trace_route.js';
 import { formatMs, formatTime, formatValue } from '../ui/format.js';
@@ -134,8 +134,10 @@ export function TraceRun({ trace: id }: { trace: number }) {
           </nav>
           {active !== 'live' && <Selection />}
           <div key={`${run.run}/${view}`}>
-            {view === 'top' && <TopStatements run={run.run} />}
-            {view === 'statement' && <StatementPage run={run.run} keyText={query.key ?? ''} />}
+            {view === 'top' && <TopStatements run={run.run} everyMs={refreshMs(run)} />}
+            {view === 'statement' && (
+              <StatementPage run={run.run} keyText={query.key ?? ''} everyMs={refreshMs(run)} />
+            )}
             {view === 'statement' && <StatementPlans trace={trace} run={run.run} keyText={query.key ?? ''} />}
             {(view === 'top' || view === 'statement') && (
               <TraceAdvice trace={trace} run={run.run} only={view === 'statement' ? query.key : undefined} />

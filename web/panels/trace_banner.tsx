@@ -7,9 +7,14 @@ import { useRef } from 'preact/hooks';
 import type { Run, Trace } from '../store/trace.js';
 import { formatAgo, formatTime, formatValue } from '../ui/format.js';
 
+const underWay = new Set(['starting', 'running', 'stopping', 'blocked']);
+
 export function stateOf(trace: Trace): { word: string; kind: 'up' | 'down' | 'unknown' } {
   if (trace.pending)
     return { word: trace.request === 'start' ? 'start asked for' : 'stop asked for', kind: 'unknown' };
+  // What an agent said before it fell silent may be over.
+  if (trace.agentStatus !== null && trace.agentStatus !== 'up' && underWay.has(trace.state))
+    return { word: `${trace.state} when last heard of`, kind: 'unknown' };
   if (trace.state === 'running') return { word: 'running', kind: 'up' };
   if (trace.state === 'blocked') return { word: 'blocked', kind: 'down' };
   if (trace.state === 'new' || trace.state === 'idle')
@@ -31,21 +36,25 @@ export function TraceState({ trace }: { trace: Trace }) {
   );
 }
 
-/** Growth a second between the two latest reports; NaN until there are two. */
-function useGrowth(run: Run | undefined, value: number | null | undefined): number {
-  const seen = useRef<{ run: string; atUs: number; value: number; rate: number }>({
-    run: '',
-    atUs: 0,
-    value: Number.NaN,
-    rate: Number.NaN,
-  });
+/** An agent tells its counts every 5 s where they changed: when nothing came for so long, nothing grows. */
+const silentMs = 12_000;
+
+/**
+ * Growth a second between the two latest reports; NaN until there are two, or until it is clear that nothing changes.
+ * @param source what `value` is a count of: values of two sources have no difference
+ */
+function useGrowth(run: Run | undefined, source: string, value: number | null | undefined): number {
+  const seen = useRef({ of: '', atUs: 0, value: Number.NaN, rate: Number.NaN, sinceMs: 0 });
   if (run === undefined || value === null || value === undefined) return Number.NaN;
   const last = seen.current;
-  if (last.run !== run.run) seen.current = { run: run.run, atUs: run.reportedAtUs, value, rate: Number.NaN };
-  else if (run.reportedAtUs > last.atUs) {
-    const rate = ((value - last.value) * 1e6) / (run.reportedAtUs - last.atUs);
-    seen.current = { run: run.run, atUs: run.reportedAtUs, value, rate: rate < 0 ? Number.NaN : rate };
-  }
+  const of = `${run.run}/${source}`;
+  const atUs = run.reportedAtUs;
+  const nowMs = performance.now();
+  if (last.of !== of) seen.current = { of, atUs, value, rate: Number.NaN, sinceMs: nowMs };
+  else if (atUs > last.atUs) {
+    const rate = ((value - last.value) * 1e6) / (atUs - last.atUs);
+    seen.current = { of, atUs, value, rate: rate < 0 ? Number.NaN : rate, sinceMs: nowMs };
+  } else if (nowMs - last.sinceMs > silentMs) return 0;
   return seen.current.rate;
 }
 
@@ -61,17 +70,25 @@ function waitingFor(trace: Trace): string | undefined {
 export function CostBanner(props: { trace: Trace; run: Run | undefined; title?: ComponentChildren }) {
   const { trace, run, title } = props;
   const written = run?.serverRows ?? run?.rowsRead;
-  const rowsPerS = useGrowth(run, written);
-  const bytesPerS = useGrowth(run, run?.serverBytes ?? run?.bytesRead);
+  // What the server itself counts, or, while that is not known, what was read of it.
+  const source = run?.serverRows === null ? 'read' : 'server';
+  const rowsNow = useGrowth(run, source, written);
+  const bytesNow = useGrowth(run, source, run?.serverBytes ?? run?.bytesRead);
+  // A silent agent's last figures say nothing of now.
+  const heard = trace.agentStatus === 'up';
+  const rowsPerS = heard ? rowsNow : Number.NaN;
+  const bytesPerS = heard ? bytesNow : Number.NaN;
   if (run === undefined) {
     return (
       <p class="banner">
         {title}{' '}
         {waitingFor(trace) ??
           trace.error ??
-          (trace.nextAtUs === null
-            ? 'This trace has not run yet.'
-            : `This trace has not run yet; it starts ${formatTime(trace.nextAtUs / 1000)}.`)}
+          (trace.pending && trace.request === 'start'
+            ? 'The agent is being told to start this trace; that takes a few seconds.'
+            : trace.nextAtUs === null
+              ? 'This trace has not run yet.'
+              : `This trace has not run yet; it starts ${formatTime(trace.nextAtUs / 1000)}.`)}
       </p>
     );
   }

@@ -4,7 +4,7 @@
  */
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { probes } from '../store/fleet.js';
-import { type Run, spanQuery, type TopAnswer, type Trace, useAsk } from '../store/trace.js';
+import { type Call, type Run, spanQuery, type TopAnswer, type Trace, useAsk } from '../store/trace.js';
 import { exportCalls, mostExported, save } from '../store/trace_export.js';
 import { useChosen, useRows } from '../store/trace_load.js';
 import { traceRoute } from '../store/trace_route.js';
@@ -23,6 +23,12 @@ import { CallOfRow, preciseTime } from './trace_call.js';
 import { ColumnChoice, useChoice } from './trace_choice.js';
 import { type GridColumn, VirtualGrid } from './trace_grid.js';
 import { LoadBar } from './trace_loadbar.js';
+
+/** Why a call has no text. */
+function textless(call: Call | null): string {
+  if (call === null) return '(not kept any more)';
+  return (Number(call.flags ?? 0) & 64) === 0 ? '(no text)' : '(implicit)';
+}
 
 type Sortable = NumberColumn | SmallColumn | NameColumn;
 
@@ -200,7 +206,7 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         const call = callOf(row);
         const text = call?.query ?? texts.get(rows.name('query_id', row));
         return text === undefined || text === null ? (
-          <span class="muted">{call === undefined ? '…' : '(not kept)'}</span>
+          <span class="muted">{call === undefined ? '…' : textless(call)}</span>
         ) : (
           <code class={call === undefined ? 'muted' : ''}>{String(text).slice(0, 300)}</code>
         );
@@ -235,7 +241,9 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         ? 'No calls could be loaded.'
         : rows.count === 0
           ? 'No call of this run was kept: none matched yet, or they are older than PEM keeps them.'
-          : 'No call passes the filters.';
+          : find.trim() === ''
+            ? 'No call passes the filters.'
+            : 'No call passes the filters. Find looks at names and at statements in their normal form, without constants and comments: pem trace export --grep looks at every text.';
   return (
     <Panel
       title="Calls"
@@ -251,7 +259,7 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         <input
           type="search"
           class="filter"
-          placeholder="Find in statement, names, SQLSTATE"
+          placeholder="Find in normal form, names, SQLSTATE"
           aria-label="Find calls"
           value={find}
           onInput={(event) => setFind(event.currentTarget.value)}

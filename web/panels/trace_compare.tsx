@@ -5,6 +5,7 @@
 import { useMemo } from 'preact/hooks';
 import {
   type Run,
+  refreshMs,
   type Statement,
   spanQuery,
   type TopAnswer,
@@ -63,7 +64,10 @@ export function Compare({ trace, run }: { trace: Trace; run: Run }) {
   const other = useAsk<TraceWithRuns>(`/traces/${withTrace}`);
   const runs = (other.value?.runs ?? []).filter((it) => withTrace !== trace.id || it.run !== run.run);
   const otherRun = runs.find((it) => it.run === query.withRun) ?? runs[0];
-  const here = useAsk<TopAnswer>(`/traces/${trace.id}/top${spanQuery({ run: run.run, fromUs, toUs })}`);
+  const here = useAsk<TopAnswer>(
+    `/traces/${trace.id}/top${spanQuery({ run: run.run, fromUs, toUs })}`,
+    refreshMs(run),
+  );
   const there = useAsk<TopAnswer>(
     otherRun === undefined ? undefined : `/traces/${withTrace}/top${spanQuery({ run: otherRun.run })}`,
   );

@@ -55,6 +55,13 @@ export function Distribution({ histogram }: { histogram: Sparse }) {
         {quantiles.map(([share, us]) => (
           <line key={share} x1={x(us)} x2={x(us)} y1={0} y2={height} />
         ))}
+        {quantiles
+          .filter(([, us], at) => at === 0 || x(us) - x(quantiles[at - 1]?.[1] ?? 0) > 26)
+          .map(([share, us]) => (
+            <text key={share} x={x(us) + 3} y={9}>
+              p{share * 100}
+            </text>
+          ))}
         {Array.from({ length: Math.ceil(count / 8) + 1 }, (_, at) => first + at * 8)
           .filter((bar) => (bar - first) * 14 <= width - 48)
           .map((bar) => (

@@ -125,11 +125,16 @@ function Samples({ run, keyText }: { run: string; keyText: string }) {
   );
 }
 
-export function StatementPage({ run, keyText }: { run: string; keyText: string }) {
+/** @param everyMs how often the figures are asked for again; 0: once */
+export function StatementPage({ run, keyText, everyMs }: { run: string; keyText: string; everyMs: number }) {
   const { trace, fromUs, toUs } = traceRoute.value;
-  const top = useAsk<TopAnswer>(`/traces/${trace}/top${spanQuery({ run, fromUs, toUs }, { key: keyText })}`);
+  const top = useAsk<TopAnswer>(
+    `/traces/${trace}/top${spanQuery({ run, fromUs, toUs }, { key: keyText })}`,
+    everyMs,
+  );
   const over = useAsk<SeriesAnswer>(
     `/traces/${trace}/series${spanQuery({ run, fromUs, toUs }, { key: keyText })}`,
+    everyMs,
   );
   const statement = top.value?.statements[0];
   if (top.value === undefined || statement === undefined) {

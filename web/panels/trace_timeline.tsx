@@ -1,7 +1,7 @@
 /** A run over time: heat map of latencies, figures, sessions. Brushing in any of them chooses the span for all views. */
 import { useMemo } from 'preact/hooks';
 import { heatGrid } from '../chart/heat.js';
-import { type Run, type SeriesAnswer, spanQuery, type Trace, useAsk } from '../store/trace.js';
+import { type Run, refreshMs, type SeriesAnswer, spanQuery, type Trace, useAsk } from '../store/trace.js';
 import { traceRoute } from '../store/trace_route.js';
 import { formatMs } from '../ui/format.js';
 import { Panel } from '../ui/Panel.js';
@@ -13,7 +13,7 @@ export function Timeline({ trace, run }: { trace: Trace; run: Run }) {
   const { fromUs, toUs } = traceRoute.value;
   const asked = useAsk<SeriesAnswer>(
     `/traces/${trace.id}/series${spanQuery({ run: run.run, fromUs, toUs })}`,
-    run.stoppedAtUs === null && fromUs === undefined ? 10_000 : 0,
+    fromUs === undefined ? refreshMs(run) : 0,
   );
   const series = asked.value;
   const first = fromUs ?? series?.fromUs ?? undefined;

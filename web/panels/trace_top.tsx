@@ -43,9 +43,10 @@ export function StatementLink({ statement }: { statement: Statement }) {
 
 const noColumns: readonly never[] = [];
 
-export function TopStatements({ run }: { run: string }) {
+/** @param everyMs how often the figures are asked for again; 0: once */
+export function TopStatements({ run, everyMs }: { run: string; everyMs: number }) {
   const { trace, fromUs, toUs } = traceRoute.value;
-  const asked = useAsk<TopAnswer>(`/traces/${trace}/top${spanQuery({ run, fromUs, toUs })}`);
+  const asked = useAsk<TopAnswer>(`/traces/${trace}/top${spanQuery({ run, fromUs, toUs })}`, everyMs);
   const [typed, setTyped] = useState('');
   const [order, setOrder] = useState('exec_us');
   const [chosen, choose] = useChoice('pem.trace.top', defaultMeasures);

@@ -188,6 +188,18 @@ export function useAsk<T>(path: string | undefined, everyMs = 0): Asked<T> {
   };
 }
 
+/** How long after a run's end its last sums may still be on their way to PEM's history. */
+const settleMs = 60_000;
+
+/**
+ * How often what a run brought is asked for again, ms: while it goes on, and for a while after it, since its end is known
+ * before its last rows are there. 0: it changes no more.
+ */
+export function refreshMs(run: Run, nowMs: number = Date.now()): number {
+  if (run.state !== 'ended') return 10_000;
+  return nowMs - run.reportedAtUs / 1000 < settleMs ? 5_000 : 0;
+}
+
 /** Query text of what is looked at. */
 export function spanQuery(
   span: { run?: string | undefined; fromUs?: number | undefined; toUs?: number | undefined },

@@ -96,6 +96,8 @@ test("the server's refusals find their field", () => {
   expect(fieldOf('body options.databases.0: a name has at most 63 bytes')).toBe('databases');
   expect(fieldOf('body durationS: a schedule needs the length of a run')).toBe('minutes');
   expect(fieldOf('there is a trace "slow" of that server')).toBe('name');
+  expect(fieldOf('schedule: CronPattern: minute has a value out of range: 99')).toBe('cron');
+  expect(fieldOf('schedule: toTZ: invalid time zone Mars/Base')).toBe('timezone');
   expect(fieldOf('a server has at most 100 traces')).toBeUndefined();
 });
 

@@ -235,5 +235,8 @@ export function fieldOf(message: string): keyof TraceForm | undefined {
     timezone: 'timezone',
   };
   if (/there is a trace "/.test(message)) return 'name';
+  // What the one who reads schedules says of them.
+  if (/^schedule: /.test(message))
+    return /time ?zone/i.test(message) ? 'timezone' : /^schedule: time is/.test(message) ? 'dailyAt' : 'cron';
   return fields[named];
 }

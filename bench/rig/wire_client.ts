@@ -66,10 +66,10 @@ export class WireClient {
     });
   }
 
-  static async open(cluster: Cluster, application: string): Promise<WireClient> {
+  static async open(cluster: Cluster, application: string, database = 'postgres'): Promise<WireClient> {
     const socket = connect(join(cluster.socketDirectory, `.s.PGSQL.${cluster.port}`));
     const client = new WireClient(socket);
-    const settings = ['user', cluster.superuser, 'database', 'postgres', 'application_name', application];
+    const settings = ['user', cluster.superuser, 'database', database, 'application_name', application];
     const body = Buffer.concat([int32(196608), ...settings.map(text), Buffer.from('\0')]);
     socket.write(Buffer.concat([int32(body.length + 4), body]));
     await client.until('Z');

@@ -84,7 +84,6 @@ export {
   type TraceSums,
   type TraceValues,
   traceDimensions,
-  traceKinds,
   traceMeasures,
   traceRows,
 } from './trace_scan.js';

@@ -5,22 +5,10 @@
  * Buffers handed in are read while a promise is open and must not be written meanwhile. Numbers of 64 bits that may be beyond
  * 2^53 (query ids, fingerprints) are text; sums beyond it lose their last digits.
  */
+import type { TraceKind } from '../src/wire/trace.js';
 import { loadAddon } from './addon.js';
 import { call, callAsync } from './codec.js';
 import type { CsvFault, CsvOptions, CsvPiece } from './csv.js';
-
-/** Kinds of commands that a filter knows, told from the tag. */
-export const traceKinds = [
-  'select',
-  'insert',
-  'update',
-  'delete',
-  'merge',
-  'ddl',
-  'utility',
-  'copy',
-  'txn',
-] as const;
 
 /** Which rows; what is left out or empty lets all pass. */
 export interface TraceFilter {
@@ -33,7 +21,8 @@ export interface TraceFilter {
   readonly users?: readonly string[];
   readonly applications?: readonly string[];
   readonly clients?: readonly string[];
-  readonly kinds?: readonly (typeof traceKinds)[number][];
+  /** Told from the tag. */
+  readonly kinds?: readonly TraceKind[];
   /** Failed statements alone. */
   readonly errors?: boolean;
   /** No nested statements. */

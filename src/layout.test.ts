@@ -43,7 +43,16 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   agent: ['src/wire', 'src/base', 'native', 'src/advice', 'agent/master'],
   // Traces of servers without an agent: the web server does what their agent would do.
   'src/tracer': ['src/wire', 'src/base', 'native', 'src/auth', 'src/http', 'agent'],
-  'src/cli': ['src/base', 'native', 'src/advice', 'src/catalog', 'src/pki', 'src/schema', 'agent'],
+  'src/cli': [
+    'src/wire',
+    'src/base',
+    'native',
+    'src/advice',
+    'src/catalog',
+    'src/pki',
+    'src/schema',
+    'agent',
+  ],
   web: ['src/wire'],
 };
 

@@ -297,6 +297,10 @@ Napi::Value TraceRows(const Napi::CallbackInfo &info) {
 void InitTrace(Napi::Env env, Napi::Object exports) {
   exports.Set("TraceScan", ScanObject::Define(env));
   exports.Set("traceRows", Napi::Function::New(env, TraceRows));
+  Napi::Array kinds = Napi::Array::New(env);
+  for (const TraceKindName &kind : kTraceKinds) kinds.Set(kinds.Length(), kind.name);
+  exports.Set("traceKinds", kinds);
+  exports.Set("histogramBucketCount", HIST_BUCKETS);
 }
 
 }  // namespace pem

@@ -13,6 +13,15 @@ export function wholeText(from: number, to: number) {
   );
 }
 
+/** Whole numbers of bodies. */
+export const whole = (from: number, to: number) =>
+  v.pipe(
+    v.number('it is a number'),
+    v.integer('it is a whole number'),
+    v.minValue(from, `it is at least ${from}`),
+    v.maxValue(to, `it is at most ${to}`),
+  );
+
 export const id = wholeText(1, Number.MAX_SAFE_INTEGER);
 export const agentId = wholeText(1, 2_147_483_647);
 

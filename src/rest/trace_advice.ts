@@ -9,7 +9,7 @@ import { errorCode, errorText } from '../base/errors.js';
 import { HttpError, json } from '../http/message.js';
 import type { AdviceRequest, TracedStatement } from '../wire/advice.js';
 import { type RestContext, refuseFromDatabase, route } from './route.js';
-import { id, orNull, timeUs } from './schema.js';
+import { id, orNull, timeUs, whole } from './schema.js';
 import { keySql, microseconds, runSql } from './trace_data_sql.js';
 
 /** Of the payload of a command, which the database limits to 128 KiB. */
@@ -20,14 +20,6 @@ const mostCalls = 20_000;
 const mostStatements = 200;
 /** Earlier advice that is told of. */
 const mostEarlier = 20;
-
-const whole = (from: number, to: number) =>
-  v.pipe(
-    v.number('it is a number'),
-    v.integer('it is a whole number'),
-    v.minValue(from, `it is at least ${from}`),
-    v.maxValue(to, `it is at most ${to}`),
-  );
 
 /**
  * $1 target, $2 trace on the server, $3 where the run begins (µs), $4 how many, $5 keys of the chosen ones (null: all). Shares

@@ -30,6 +30,7 @@ import {
   eventColumns,
   longColumns,
   pageEndSql,
+  pageSettings,
   pageSql,
   statesSql,
   unnamedSql,
@@ -296,7 +297,8 @@ export const traceDataRoutes = [
   route({
     method: 'GET',
     path: '/traces/{id}/events',
-    summary: 'Calls of a run in pages, in the order (recorded_at, slot, line), as a block of chosen columns',
+    summary:
+      'Calls of a run in pages, in the order of recorded_at and, of one moment, as they were stored, as a block of chosen columns',
     params: v.strictObject({ id }),
     query: v.strictObject({
       ...filterQuery,
@@ -325,6 +327,7 @@ export const traceDataRoutes = [
       const filter = { ...query, errors: query.errors === '1' };
       const answer = await withRun(context, session.username, params.id, query.run, async (conn, run) => {
         const meta = blockMeta(run, 'sql_trace_events');
+        await conn.query(pageSettings);
         const read = (endUs: number | undefined, most?: number) => {
           const sql = pageSql(run, filter, after, endUs, columns, most);
           return conn.copyOutBlock({ sql, columns, meta, maxRows: 5 * maxPage });

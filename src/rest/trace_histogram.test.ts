@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { addHistogram, histogramBuckets } from './trace_histogram.js';
+import { histogramBuckets } from '../wire/trace.js';
+import { addHistogram } from './trace_histogram.js';
 
 function add(text: string, counts = new Float64Array(histogramBuckets)): [boolean, Float64Array] {
   const bytes = new TextEncoder().encode(`x${text}y`);

@@ -5,8 +5,8 @@
  * counted. Work is done in slices with the event loop between them: the process that merges also pushes.
  */
 import { setImmediate } from 'node:timers/promises';
+import { histogramBuckets } from '../wire/trace.js';
 
-export const histogramBuckets = 640;
 const sliceRows = 2_000;
 const space = 0x20;
 const colon = 0x3a;

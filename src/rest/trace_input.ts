@@ -7,18 +7,11 @@ import * as v from 'valibot';
 import { checkSchedule } from '../base/schedule.js';
 import { HttpError } from '../http/message.js';
 import type { TraceSchedule } from '../wire/config.js';
+import { traceKinds } from '../wire/trace.js';
+import { whole } from './schema.js';
 
-/** Kinds of commands that a trace can be limited to. */
-const kinds = ['select', 'insert', 'update', 'delete', 'merge', 'ddl', 'utility', 'copy', 'txn'] as const;
 const dayUs = 86_400_000_000;
 
-const whole = (from: number, to: number) =>
-  v.pipe(
-    v.number('it is a number'),
-    v.integer('it is a whole number'),
-    v.minValue(from, `it is at least ${from}`),
-    v.maxValue(to, `it is at most ${to}`),
-  );
 const flag = v.boolean('it is true or false');
 const names = v.pipe(
   v.array(
@@ -42,7 +35,7 @@ const options = v.strictObject(
     min_duration_us: v.optional(whole(0, dayUs)),
     kinds: v.optional(
       v.pipe(
-        v.array(v.picklist(kinds, `it is one of ${kinds.join(', ')}`), 'it is a list'),
+        v.array(v.picklist(traceKinds, `it is one of ${traceKinds.join(', ')}`), 'it is a list'),
         v.minLength(1, 'it is not empty: leave it out to take all'),
       ),
     ),

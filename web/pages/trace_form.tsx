@@ -2,18 +2,13 @@
  * The form of a new trace: what is logged, when, how much at most. What is wrong is said at its field, before and after the
  * server was asked; the form keeps what was typed until the trace is made.
  */
+
 import type { ComponentChildren } from 'preact';
 import { useRef, useState } from 'preact/hooks';
+import { traceKinds } from '../../src/wire/trace.js';
 import { ApiError, sendJson } from '../store/api.js';
 import { servers } from '../store/fleet.js';
-import {
-  commandKinds,
-  emptyForm,
-  type FormErrors,
-  fieldOf,
-  readForm,
-  type TraceForm,
-} from '../store/trace_form.js';
+import { emptyForm, type FormErrors, fieldOf, readForm, type TraceForm } from '../store/trace_form.js';
 
 interface Props {
   readonly target: number;
@@ -176,7 +171,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
         </div>
         <fieldset class="ticks bare" aria-label="Kinds of commands">
           <span class="muted">Kinds (none ticked: all)</span>
-          {commandKinds.map((kind) => (
+          {traceKinds.map((kind) => (
             <label key={kind} class="tick">
               <input
                 type="checkbox"

@@ -2,18 +2,7 @@
  * The form of a new trace: texts as people type them → the body of POST /traces, or for each field that is wrong a sentence.
  * Pure. The server checks again, and its word counts.
  */
-export const commandKinds = [
-  'select',
-  'insert',
-  'update',
-  'delete',
-  'merge',
-  'ddl',
-  'utility',
-  'copy',
-  'txn',
-] as const;
-export type CommandKind = (typeof commandKinds)[number];
+import type { TraceKind } from '../../src/wire/trace.js';
 
 export interface TraceForm {
   readonly targetId: number;
@@ -23,7 +12,7 @@ export interface TraceForm {
   readonly applications: string;
   readonly clients: string;
   readonly leastMs: string;
-  readonly kinds: readonly CommandKind[];
+  readonly kinds: readonly TraceKind[];
   readonly samplePercent: string;
   readonly nested: boolean;
   readonly when: 'now' | 'asked' | 'once' | 'daily' | 'cron';

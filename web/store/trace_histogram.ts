@@ -2,7 +2,7 @@
  * Latency histograms as PEM sends them: [bucket, count, …], log-linear buckets of 16 in each power of two
  * (native/core/histogram.h). A time is told from its bucket within 3.2 %. Pure.
  */
-export const buckets = 640;
+import { histogramBuckets } from '../../src/wire/trace.js';
 
 export type Sparse = readonly number[];
 
@@ -19,7 +19,7 @@ export function bucketWidthUs(bucket: number): number {
 export function bucketOf(us: number): number {
   if (us < 32) return Math.max(0, Math.floor(us));
   const power = Math.floor(Math.log2(us));
-  return Math.min(buckets - 1, 16 * (power - 4) + Math.floor(us / 2 ** (power - 4)));
+  return Math.min(histogramBuckets - 1, 16 * (power - 4) + Math.floor(us / 2 ** (power - 4)));
 }
 
 export function histogramTotal(histogram: Sparse): number {

@@ -12,7 +12,7 @@ import { loadedColumns, TraceRows } from './trace_rows.js';
 /** As many as stay smooth: about 60 bytes each. */
 export const mostRows = 5_000_000;
 /** So few that taking one in holds nobody up. */
-const pageRows = 50_000;
+const usualPageRows = 50_000;
 const pagesAhead = 2;
 /** Views are drawn anew for at most this share of the time. */
 const drawShare = 0.2;
@@ -25,7 +25,8 @@ interface Page {
 
 export type LoadState = 'loading' | 'done' | 'full' | 'stopped' | 'failed';
 
-class Loading {
+/** The rows of one run on their way; `useRows` keeps one. */
+export class Loading {
   readonly rows: TraceRows;
   state: LoadState = 'stopped';
   error = '';
@@ -39,6 +40,7 @@ class Loading {
     readonly run: string,
     /** How many rows there are, as far as is known. */
     public expected: number,
+    readonly pageRows: number = usualPageRows,
   ) {
     this.rows = new TraceRows(Math.min(expected, mostRows) + 1000);
   }
@@ -71,7 +73,7 @@ class Loading {
   }
 
   async #page(fromUs: number, toUs: number, signal: AbortSignal): Promise<Page> {
-    const query = `run=${encodeURIComponent(this.run)}&fields=${loadedColumns.join(',')}&limit=${4 * pageRows}&afterUs=${fromUs}&endUs=${toUs}`;
+    const query = `run=${encodeURIComponent(this.run)}&fields=${loadedColumns.join(',')}&limit=${4 * this.pageRows}&afterUs=${fromUs}&endUs=${toUs}`;
     const { bytes, headers } = await getBytes(`/traces/${this.trace}/events?${query}`, signal);
     return { bytes, nextUs: Number(headers.get('x-pem-next-us') || toUs) };
   }
@@ -94,7 +96,7 @@ class Loading {
     const fromUs = Math.max(this.#afterUs, extent.fromUs ?? 0);
     const toUs = (extent.toUs ?? -1) + 1;
     if (fromUs >= toUs) return 'done';
-    const spans = Math.max(1, Math.ceil((this.expected - this.rows.count) / pageRows));
+    const spans = Math.max(1, Math.ceil((this.expected - this.rows.count) / this.pageRows));
     const edgeUs = (span: number): number => Math.floor(fromUs + ((toUs - fromUs) * span) / spans);
     const pages: Promise<Page>[] = [];
     for (let span = 0; span < spans; span += 1) {

@@ -1,6 +1,7 @@
 /** Pure parts of the profiler's views: addresses, histograms, measures, heat map, files, transactions. */
 import { expect, test } from 'vitest';
 import { histogramText } from '../../bench/rig/traced.js';
+import { histogramBuckets } from '../../src/wire/trace.js';
 import { bandLowUs, cellAt, heatEdges, heatGrid } from '../chart/heat.js';
 import { transactionTimes } from '../panels/trace_transaction.js';
 import type { SeriesAnswer } from './trace.js';
@@ -8,7 +9,6 @@ import { csvField, csvOf, isoTime } from './trace_export.js';
 import {
   bucketLowUs,
   bucketOf,
-  buckets,
   bucketWidthUs,
   histogramTotal,
   mergeHistograms,
@@ -18,7 +18,7 @@ import { Measures } from './trace_measures.js';
 import { parseTraceRoute, traceLink } from './trace_route.js';
 
 test('buckets tile all times without gap or overlap, and hold what they are asked for', () => {
-  for (let bucket = 1; bucket < buckets; bucket += 1)
+  for (let bucket = 1; bucket < histogramBuckets; bucket += 1)
     expect(bucketLowUs(bucket)).toBe(bucketLowUs(bucket - 1) + bucketWidthUs(bucket - 1));
   for (const us of [0, 1, 31, 32, 33, 63, 64, 1000, 123_456, 7_200_000_000]) {
     const bucket = bucketOf(us);

@@ -1,12 +1,7 @@
 import { Command } from 'commander';
 import { expect, test } from 'vitest';
-import { traceKinds } from '../../../native/index.js';
-import { type FilterWords, filterOf, kinds, moment, seconds, size, withFilters } from './options.js';
+import { type FilterWords, filterOf, moment, seconds, size, withFilters } from './options.js';
 import { startOptions } from './start.js';
-
-test('kinds of commands are those that native code knows', () => {
-  expect(kinds).toEqual(traceKinds);
-});
 
 test('sizes, times and moments of the command line', () => {
   expect(['4096', '64MB', '1 GiB', '1.5k'].map(size)).toEqual([4096, 64 << 20, 2 ** 30, 1536]);

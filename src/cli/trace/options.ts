@@ -4,21 +4,9 @@
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { TraceFilter } from '../../../native/index.js';
+import { type TraceKind, traceKinds } from '../../wire/trace.js';
 
 export const collect = (value: string, all: string[]): string[] => [...all, value];
-
-// The list stands here too, so that --help loads no native code; a test compares them.
-export const kinds = [
-  'select',
-  'insert',
-  'update',
-  'delete',
-  'merge',
-  'ddl',
-  'utility',
-  'copy',
-  'txn',
-] as const;
 
 export interface FilterWords {
   readonly database: readonly string[];
@@ -26,7 +14,7 @@ export interface FilterWords {
   readonly application: readonly string[];
   readonly client: readonly string[];
   readonly minMs?: number;
-  readonly kind: readonly (typeof kinds)[number][];
+  readonly kind: readonly TraceKind[];
   readonly grep?: string;
   readonly errors?: boolean;
   readonly nested: boolean;
@@ -37,8 +25,8 @@ export interface FilterWords {
 function kind(value: string, all: string[]): string[] {
   const found = value.split(',').map((one) => one.trim().toLowerCase());
   for (const one of found)
-    if (!(kinds as readonly string[]).includes(one))
-      throw new InvalidArgumentError(`one of ${kinds.join(', ')}`);
+    if (!(traceKinds as readonly string[]).includes(one))
+      throw new InvalidArgumentError(`one of ${traceKinds.join(', ')}`);
   return [...all, ...found];
 }
 
@@ -102,7 +90,7 @@ export function withFilters(command: Command, times: boolean): Command {
     .option('--client <address>', 'only this client address, or [local]; repeatable', collect, [])
     .option('--min-ms <ms>', 'only what ran at least so long', number(0, 1e9))
     .addOption(
-      new Option('--kind <kind>', `only this kind of commands (${kinds.join(', ')}); repeatable`)
+      new Option('--kind <kind>', `only this kind of commands (${traceKinds.join(', ')}); repeatable`)
         .argParser(kind)
         .default([], 'all'),
     )

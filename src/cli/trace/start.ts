@@ -3,8 +3,9 @@
  * The server judges what it is asked; what it refuses it explains.
  */
 import { type Command, Option } from 'commander';
+import { traceKinds } from '../../wire/trace.js';
 import { bytes } from './format.js';
-import { collect, kinds, number, seconds, size } from './options.js';
+import { collect, number, seconds, size } from './options.js';
 
 interface StartWords {
   readonly db?: string;
@@ -46,7 +47,7 @@ export function startCommand(trace: Command): void {
     )
     .addOption(
       new Option('--kind <kind>', 'only this kind of commands; repeatable')
-        .choices(kinds)
+        .choices(traceKinds)
         .argParser(collect as never)
         .default([], 'all'),
     )

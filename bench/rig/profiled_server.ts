@@ -56,14 +56,18 @@ function linkAll(from: string, to: string, except: readonly string[]): void {
     if (!except.includes(name)) symlinkSync(join(from, name), join(to, name));
 }
 
-export async function profiledServer(bin = findServerBin()): Promise<string> {
+/** Builds of the library for tests: under UBSan, or with calls that fail when a session asks for it. */
+export type Variant = 'sanitized' | 'failing';
+
+export async function profiledServer(bin = findServerBin(), variant?: Variant): Promise<string> {
   const extension = sources();
   const major = basename(dirname(bin));
   await run('sh', [join(extension, 'build.sh')], {
-    env: { ...process.env, PG_CONFIG: join(bin, 'pg_config') },
+    env: { ...process.env, PG_CONFIG: join(bin, 'pg_config'), PROF_VARIANT: variant ?? '' },
     maxBuffer: 16 << 20,
   });
-  const library = join(extension, 'build', `pg${major}`, 'sql_profiler.so');
+  const built = `pg${major}${variant === undefined ? '' : `-${variant}`}`;
+  const library = join(extension, 'build', built, 'sql_profiler.so');
   const script = readdirSync(join(extension, 'sql')).filter((name) => /^sql_profiler--.*\.sql$/.test(name));
   const own = [
     join(extension, 'sql_profiler.control'),

@@ -4,18 +4,27 @@
  */
 import type pg from 'pg';
 import { type Cluster, type ClusterOptions, startCluster } from './cluster.js';
-import { profiledServer } from './profiled_server.js';
+import { profiledServer, type Variant } from './profiled_server.js';
 
 export type TraceRow = Readonly<Record<string, string>> & {
   /** Number of the file it came from. */
   readonly file: string;
 };
 
-/** A cluster with the library preloaded and the extension made; of PEM_PROFILED_BIN's major where that is set. */
-export async function startProfiled(options: ClusterOptions = {}): Promise<Cluster> {
-  const bin = await profiledServer(options.bin ?? process.env.PEM_PROFILED_BIN);
+/**
+ * A cluster with the library preloaded and the extension made; of PEM_PROFILED_BIN's major where that is set. Where
+ * PEM_SANITIZER_REPORTS names a folder, the library is the sanitized one and writes there what is found: a backend whose end
+ * that is, is not always seen as a crash.
+ */
+export async function startProfiled(options: ClusterOptions & { variant?: Variant } = {}): Promise<Cluster> {
+  const reports = process.env.PEM_SANITIZER_REPORTS;
+  const variant = options.variant ?? (reports === undefined ? undefined : 'sanitized');
+  const bin = await profiledServer(options.bin ?? process.env.PEM_PROFILED_BIN, variant);
   const cluster = await startCluster({
     ...options,
+    ...(reports === undefined
+      ? {}
+      : { under: ['env', `UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1:log_path=${reports}/found`] }),
     bin,
     settings: { shared_preload_libraries: "'sql_profiler'", ...options.settings },
   });

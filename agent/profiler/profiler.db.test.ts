@@ -132,6 +132,30 @@ test('a schedule begins a run, which ends when its time is over', async () => {
   expect(await serverTraces()).toEqual([]);
 });
 
+test('a run of a schedule that was stopped early does not begin again when the agent does', async () => {
+  const atUs = Date.now() * 1000 + 300_000;
+  const scheduled = {
+    ...own,
+    request: 'none',
+    requestSeq: 0,
+    schedule: { kind: 'once', atUs },
+    durationS: 600,
+  } as const;
+  agent.start();
+  agent.define(scheduled);
+  await agent.until('running', (report) => report?.state === 'running');
+  agent.define({ ...scheduled, request: 'stop', requestSeq: 1 });
+  await agent.until('stopped', (report) => report?.state === 'idle' && report.runs[0]?.state === 'ended');
+  agent.tell();
+  await agent.stop();
+  agent.start();
+  const again = await agent.until('told', (report) => report !== undefined);
+  expect(again).toMatchObject({ handledSeq: 1, state: 'idle', runs: [] });
+  await new Promise((go) => setTimeout(go, 300));
+  expect(await serverTraces()).toEqual([]);
+  expect(agent.report()).toMatchObject({ state: 'idle', runs: [] });
+});
+
 test('a trace that ends itself at the server: its limit of bytes, or somebody there', async () => {
   agent.start();
   agent.define({

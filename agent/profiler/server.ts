@@ -58,6 +58,7 @@ export class ServerTraces {
   #list: readonly ServerTrace[] | null = null;
   #listedAtMs = 0;
   #lastTrouble = '';
+  #isDefined = false;
   /** In a row. */
   #failures = 0;
   readonly #leave = new AbortController();
@@ -81,6 +82,7 @@ export class ServerTraces {
   /** Definitions of this server's traces, all of them, and what is to travel. */
   apply(definitions: readonly TraceDefinition[], travelling: TargetTravelling): void {
     this.#travelling = travelling;
+    this.#isDefined = true;
     const wanted = new Map(definitions.map((definition) => [definition.id, definition]));
     for (const [id, definition] of wanted) {
       // Another trace of that number: PEM's database was restored. What is left of the other one ends by its own limits.
@@ -155,6 +157,8 @@ export class ServerTraces {
   /** @returns how long to wait, ms */
   async #step(): Promise<number> {
     const { clock, limits } = this.#options;
+    // Before the definitions are here, what is idle and what was deleted look alike.
+    if (!this.#isDefined) return longestWaitMs;
     const nowUs = Number(clock.wallUs());
     let nextUs = nowUs + longestWaitMs * 1000;
     for (const trace of this.traces) {

@@ -1059,7 +1059,7 @@ BEGIN
     RAISE EXCEPTION 'traces: at most % reports of at most % runs and 256 KiB', most_reports, most_runs USING ERRCODE = 'PE004';
   END IF;
   UPDATE pem.trace t SET handled_seq = greatest(t.handled_seq, (x ->> 'handledSeq')::int), state = left(x ->> 'state', 20),
-      code = left(x ->> 'code', 63), error = left(x ->> 'error', 1000), run = left(x ->> 'run', 40),
+      code = left(x ->> 'code', 63), error = left(x ->> 'error', 1000), run = coalesce(left(x ->> 'run', 40), t.run),
       next_at = pem.moment(x ->> 'nextAtUs'), reported_at = clock_timestamp()
     FROM jsonb_array_elements(traces) x
     JOIN pem.trace o ON o.id = (x ->> 'id')::bigint

@@ -188,6 +188,9 @@ test("an agent's word reaches trace and run, again and again", async () => {
     { ...report, runs: [{ ...run, rowsRead: 20, state: 'stopped', stoppedUs: 1_790_000_005_000_000 }] },
   ]);
   expect(await read()).toMatchObject({ state: 'running', code: null, run: 'm1' });
+  // An agent that began anew knows no runs that it told of before.
+  await sync([{ ...report, run: null }]);
+  expect(await read()).toMatchObject({ run: 'm1' });
   expect(
     await one(
       `SELECT target_id::int, server_id, state, rows_read::int, events_dropped::int, lag_bytes::int, server_rows::int,

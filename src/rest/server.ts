@@ -12,6 +12,8 @@ const server = v.strictObject({
   port: v.number(),
   database: v.string(),
   status,
+  /** Not: it has no agent (/unmanaged). */
+  managed: v.boolean(),
   agentId: orNull(v.number()),
   hostTargetId: orNull(v.number()),
   serverVersionNum: orNull(v.number()),
@@ -26,7 +28,7 @@ async function readServers(context: RestContext, username: string, only: number 
     const { rows } = await client.query<{ value: unknown }>(
       `SELECT json_build_object(
          'targetId', target_id, 'name', name, 'host', host, 'port', port, 'database', database, 'status', status,
-         'agentId', agent_id, 'hostTargetId', host_target_id, 'serverVersionNum', server_version_num,
+         'managed', (SELECT s.managed FROM pem.server s WHERE s.target_id = server_status.target_id), 'agentId', agent_id, 'hostTargetId', host_target_id, 'serverVersionNum', server_version_num,
          'owner', owner, 'team', team, 'lastSampleUs', (extract(epoch FROM last_sample) * 1000000)::int8,
          'error', error) AS value
          FROM pem.server_status WHERE $1::int8 IS NULL OR target_id = $1 ORDER BY target_id`,

@@ -201,14 +201,15 @@ export function Fleet() {
   const shownAgents = agents.value.filter((agent) =>
     matches(agent.name, agent.hostname, agent.team, agent.os, agent.status),
   );
-  const shownServers = servers.value.filter((server) =>
+  const watched = servers.value.filter((server) => server.managed);
+  const shownServers = watched.filter((server) =>
     matches(server.name, server.host, server.team, server.status),
   );
   return (
     <main>
       <div class="tiles">
         <Tile title="Agents" list={agents.value} />
-        <Tile title="PostgreSQL servers" list={servers.value} />
+        <Tile title="PostgreSQL servers" list={watched} />
         <label class="search">
           <span class="muted">Find (press /)</span>
           <input

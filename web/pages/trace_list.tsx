@@ -1,6 +1,7 @@
 /** Traces of a server, or of all that the user sees: state, what they take, start, stop, delete, and the form of a new one. */
 import { useState } from 'preact/hooks';
 import { CostBanner, TraceState } from '../panels/trace_banner.js';
+import { UnmanagedServers } from '../panels/trace_unmanaged.js';
 import { ApiError, sendJson } from '../store/api.js';
 import { fleetKnown, servers, serversByTarget } from '../store/fleet.js';
 import { mayManage, type Trace, type TraceSchedule, type TraceWithRuns, useAsk } from '../store/trace.js';
@@ -195,7 +196,7 @@ export function TraceList({ target }: { target: number }) {
           <span class="muted">Traces of all servers</span>
         ) : (
           <>
-            <a href={`#/server/${target}`}>{server.name}</a>
+            {server.managed ? <a href={`#/server/${target}`}>{server.name}</a> : <span>{server.name}</span>}
             <a href="#/profiler/0">all servers</a>
           </>
         )}
@@ -237,13 +238,14 @@ export function TraceList({ target }: { target: number }) {
             asked.value === undefined
               ? (asked.error ?? 'Loading…')
               : servers.value.length === 0
-                ? 'You see no server that could be traced.'
+                ? 'You see no server that could be traced. One without an agent can be added below by members of pem_admin.'
                 : mayManage()
                   ? 'No trace yet. “New trace” starts one; the server needs the extension sql_profiler in shared_preload_libraries.'
                   : 'No trace yet. Traces are started by members of pem_admin.'
           }
         />
       </Panel>
+      <UnmanagedServers target={target} />
     </main>
   );
 }

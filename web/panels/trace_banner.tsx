@@ -62,7 +62,8 @@ function useGrowth(run: Run | undefined, source: string, value: number | null | 
 function waitingFor(trace: Trace): string | undefined {
   if (trace.agentId === null)
     return 'No agent watches this server any more: nothing can be started or stopped.';
-  if (!trace.pending || trace.agentStatus === 'up') return undefined;
+  // Web servers that trace are agents nobody sees; what they lack is said by the trace itself.
+  if (!trace.pending || trace.agentStatus === 'up' || trace.agentId >= 2_000_000_000) return undefined;
   return `The agent’s state is ${trace.agentStatus ?? 'unknown'}: it is told to ${trace.request} when it answers.`;
 }
 

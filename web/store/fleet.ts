@@ -36,6 +36,8 @@ export interface Server {
   readonly port: number;
   readonly database: string;
   readonly status: Status;
+  /** Not: no agent watches it, people connect to it to trace it. */
+  readonly managed: boolean;
   readonly agentId: number | null;
   readonly hostTargetId: number | null;
   readonly serverVersionNum: number | null;

@@ -17,14 +17,11 @@ export type TraceRow = Readonly<Record<string, string>> & {
  * that is, is not always seen as a crash.
  */
 export async function startProfiled(options: ClusterOptions & { variant?: Variant } = {}): Promise<Cluster> {
-  const reports = process.env.PEM_SANITIZER_REPORTS;
-  const variant = options.variant ?? (reports === undefined ? undefined : 'sanitized');
+  const sanitized = process.env.PEM_SANITIZER_REPORTS !== undefined;
+  const variant = options.variant ?? (sanitized ? 'sanitized' : undefined);
   const bin = await profiledServer(options.bin ?? process.env.PEM_PROFILED_BIN, variant);
   const cluster = await startCluster({
     ...options,
-    ...(reports === undefined
-      ? {}
-      : { under: ['env', `UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1:log_path=${reports}/found`] }),
     bin,
     settings: { shared_preload_libraries: "'sql_profiler'", ...options.settings },
   });

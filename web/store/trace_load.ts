@@ -1,7 +1,7 @@
 /**
  * Calls of one run, loaded page by page into typed arrays and shared by the views of the run; the last run looked at stays in
  * memory. Pages are spans of time about as long as a page has rows; the next is on its way while one is taken in, so at most
- * three are in memory. States: loading (pages come) → done (all that PEM had then; a running trace may have more since), full (the most
+ * four are in memory. States: loading (pages come) → done (all that PEM had then; a running trace may have more since), full (the most
  * that a page keeps), stopped (by the reader) or failed (with the reason); each of them goes on where it stood with `more`.
  */
 import { useEffect, useState } from 'preact/hooks';
@@ -12,8 +12,8 @@ import { loadedColumns, TraceRows } from './trace_rows.js';
 /** As many as stay smooth: about 60 bytes each. */
 export const mostRows = 5_000_000;
 /** So few that taking one in holds nobody up. */
-const usualPageRows = 50_000;
-const pagesAhead = 2;
+const usualPageRows = 25_000;
+const pagesAhead = 3;
 /** Views are drawn anew for at most this share of the time. */
 const drawShare = 0.2;
 

@@ -315,6 +315,8 @@ test(
       await until(
         `${textOf('.status')}.includes('blocked') && /connect|server/.test(${textOf('.banner .warn')})`,
       );
+      // What cannot run now can be given up.
+      await page.waitForSelector('.actions button:has-text("Stop")');
     } finally {
       await road.traced.start();
     }

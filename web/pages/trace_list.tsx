@@ -39,7 +39,9 @@ export function TraceActions({ trace, onDone }: { trace: Trace; onDone: (deleted
       setSure(false);
     }
   };
-  const going = trace.pending ? trace.request === 'start' : ['starting', 'running'].includes(trace.state);
+  const going = trace.pending
+    ? trace.request === 'start'
+    : ['starting', 'running', 'blocked'].includes(trace.state);
   return (
     <span class="actions">
       {going ? (

@@ -3,10 +3,11 @@
  * superuser. And the web server as a process of its own, which can be killed. In: a PEM. The caller stops both.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Cluster, freePort } from './cluster.js';
+import { makeAuthority } from './certificates.js';
+import { type Cluster, freePort, serverUser } from './cluster.js';
 import type { Pem } from './pem.js';
 import { eventually } from './processes.js';
 import { startProfiled } from './traces.js';
@@ -15,17 +16,34 @@ import { ask } from './web.js';
 export const tracingRole = 'tracing';
 export const tracingPassword = 'a quiet pass word';
 
-/** `open` is let in without a password, `plain` may not read traces, database `bare` lacks the extension. */
+/** With TLS for localhost and 127.0.0.1, root.crt in its data directory. `open` is let in without a password, `plain` may not read traces, database `bare` lacks the extension. */
 export async function startUnmanaged(): Promise<Cluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'pemtls-'));
+  await makeAuthority(folder);
+  const { uid, gid } = serverUser();
   const cluster = await startProfiled({
     tcp: true,
+    settings: {
+      listen_addresses: "'127.0.0.1,127.0.0.2'",
+      ssl: 'on',
+      ssl_cert_file: "'server.crt'",
+      ssl_key_file: "'server.key'",
+    },
+    prepare: (data) => {
+      for (const file of ['server.crt', 'server.key', 'root.crt']) {
+        copyFileSync(join(folder, file), join(data, file));
+        chmodSync(join(data, file), 0o600);
+        if (uid !== undefined && gid !== undefined) chownSync(join(data, file), uid, gid);
+      }
+    },
     hba: [
       'local all all trust',
-      'host all open 127.0.0.1/32 trust',
-      'host all all 127.0.0.1/32 scram-sha-256',
+      'host all open 127.0.0.0/8 trust',
+      'host all all 127.0.0.0/8 scram-sha-256',
       '',
     ].join('\n'),
   });
+  rmSync(folder, { recursive: true, force: true });
   await cluster.query(`CREATE ROLE ${tracingRole} LOGIN PASSWORD '${tracingPassword}' IN ROLE pg_read_all_stats;
     CREATE ROLE open LOGIN PASSWORD '${tracingPassword}' IN ROLE pg_read_all_stats;
     CREATE ROLE plain LOGIN PASSWORD '${tracingPassword}'`);
@@ -45,10 +63,15 @@ export class WebProcess {
   private constructor(
     private readonly pem: Pem,
     readonly port: number,
-  ) {}
+    private readonly env: Readonly<Record<string, string>>,
+  ) {
+    // What libpq would take from the home of its user, if it were let: a certificate that is none ends each connection.
+    mkdirSync(join(this.folder, 'home/.postgresql'), { recursive: true });
+    writeFileSync(join(this.folder, 'home/.postgresql/postgresql.crt'), 'no certificate');
+  }
 
-  static async start(pem: Pem): Promise<WebProcess> {
-    const web = new WebProcess(pem, await freePort());
+  static async start(pem: Pem, env: Readonly<Record<string, string>> = {}): Promise<WebProcess> {
+    const web = new WebProcess(pem, await freePort(), env);
     await web.begin();
     return web;
   }
@@ -65,7 +88,10 @@ export class WebProcess {
     const child = spawn(
       process.execPath,
       [entry, ...words, '--state', this.stateDirectory, '--listen', `127.0.0.1:${this.port}`],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, HOME: join(this.folder, 'home'), ...this.env },
+      },
     );
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (data: Buffer) => {

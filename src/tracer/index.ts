@@ -41,6 +41,7 @@ const tickMs = 1000;
 const defaultIdleMs = 30 * 60_000;
 const blindMs = 60_000;
 const mostChecks = 4;
+const heardWithinMs = 5000;
 /** Rights are looked at less often than sessions. */
 const looksPerCheck = 10;
 
@@ -160,6 +161,10 @@ export class Tracer {
     }
     this.#giveBack(server, username);
     const reporter = await this.#begin();
+    if (!(await reporter.heard(heardWithinMs)))
+      throw new HttpError(503, 'tracer_busy', 'the way of traces into PEM is not up; try again', {
+        'retry-after': '2',
+      });
     await asUser(pool, username, (client) =>
       client.query('SELECT pem.hold_server($1, $2)', [targetId, reporter.agentId]),
     );

@@ -11,6 +11,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { configDefaults } from '../../agent/config.js';
 import { writeDurably } from '../../agent/link/files.js';
 import type { Lender } from '../../agent/probes/link.js';
@@ -42,6 +43,7 @@ export interface ReporterOptions {
 /** Of the agents' defaults: traces are the only thing in it, and the servers keep them meanwhile. */
 const spoolBytes = 256 * 1024 * 1024;
 const lockWaitSeconds = 5;
+const lookMs = 20;
 const instancePattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Has a web server traced from that folder before? */
@@ -149,6 +151,13 @@ export class Reporter {
   /** Something was asked of PEM: it is fetched without waiting for its second. */
   syncNow(): void {
     this.#worker.link.syncNow();
+  }
+
+  /** Waits until PEM has heard of it: other web servers then know that it is there. @returns false: it has not, within that time */
+  async heard(withinMs: number): Promise<boolean> {
+    const untilMs = performance.now() + withinMs;
+    while (!this.#worker.link.connected && performance.now() < untilMs) await sleep(lookMs);
+    return this.#worker.link.connected;
   }
 
   isBusy(targetId: number): boolean {

@@ -2,7 +2,8 @@
  * Servers without an agent, with the real programs: what a user is told, who may act, what is forgotten and when; and that
  * every row is in history once though the web server is killed in between.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Cluster } from '../../bench/rig/cluster.js';
@@ -10,7 +11,7 @@ import { buildPrograms } from '../../bench/rig/conservation.js';
 import { type Pem, startPem } from '../../bench/rig/pem.js';
 import { eventually } from '../../bench/rig/processes.js';
 import { startUnmanaged, tracingPassword, tracingRole, WebProcess } from '../../bench/rig/unmanaged.js';
-import { signInAt, type Visitor } from '../../bench/rig/web.js';
+import { signInAt, startWeb, type Visitor } from '../../bench/rig/web.js';
 import { parseConninfo } from '../base/conninfo.js';
 import { openLog } from '../base/log.js';
 import { type Ingester, runIngester } from '../ingest/main.js';
@@ -41,7 +42,7 @@ beforeAll(async () => {
   const log = openLog('ingest');
   log.level = 'silent';
   ingester = runIngester({ db: parseConninfo(pem.conninfo('pem_ingest')), name: 'one', log });
-  web = await WebProcess.start(pem);
+  web = await WebProcess.start(pem, { PGSSLROOTCERT: join(traced.dataDirectory, 'root.crt') });
   ada = await signIn('ada');
   bob = await signIn('bob');
   eve = await signIn('eve');
@@ -202,8 +203,8 @@ test('why a connection is refused is said with what to do, and no password is in
   expect(none).toMatchObject([422, 'server_refused', expect.stringContaining('nowhere')]);
   const silent = await refusal(connect(await know({ port: 1 })));
   expect(silent).toMatchObject([422, 'server_refused', expect.anything()]);
-  const tls = await refusal(connect(await know({ sslmode: 'require' })));
-  expect(tls).toMatchObject([422, 'server_refused', expect.stringContaining('SSL')]);
+  const tls = await refusal(connect(await know({ host: '127.0.0.2', sslmode: 'verify-full' })));
+  expect(tls).toMatchObject([422, 'server_refused', expect.stringContaining('does not match host name')]);
   expect((await refusal(connect(await know(), ada, ''))).slice(0, 2)).toEqual([400, 'input_invalid']);
   for (const text of [wrong, bare, plain, open, none, silent, tls].map((it) => it[2]))
     expect(text).not.toMatch(/not the one|a quiet pass word/);
@@ -394,6 +395,53 @@ test('sign-out forgets the connection at once; the trace ends by its own limit a
   expect(await listed(target)).toBeUndefined();
 });
 
+test('over TLS: any certificate, or the one that proves the name', async () => {
+  for (const changes of [{ sslmode: 'require' }, { sslmode: 'verify-full', host: 'localhost' }]) {
+    const target = await know(changes);
+    const answer = await connect(target);
+    expect(answer.status, answer.body.toString()).toBe(204);
+    await ada.send('POST', `${base}/unmanaged/${target}/disconnect`);
+  }
+});
+
+test('two are connected: when one leaves, reading goes on over the connection of the other, and not over a changed password', async () => {
+  const target = await know();
+  expect((await connect(target, ada)).status).toBe(204);
+  expect((await connect(target, bob)).status).toBe(204);
+  expect(await listed(target)).toMatchObject({ connections: [{ user: 'ada' }, { user: 'bob' }] });
+  const made = await ada.send('POST', `${base}/traces`, newTrace(target));
+  const { id } = made.json<{ id: number }>();
+  await until(
+    'running',
+    id,
+    () => ada,
+    (trace) => trace.state === 'running',
+  );
+  await run(30);
+  await ada.send('POST', `${base}/unmanaged/${target}/disconnect`);
+  await run(30);
+  await eventually('a session there', async () => (await sessionsThere()) === 1);
+  expect((await bob.send('POST', `${base}/traces/${id}/stop`)).status).toBe(204);
+  const done = await until(
+    'over',
+    id,
+    () => bob,
+    (trace) => trace.runs[0]?.state === 'ended',
+  );
+  const [one] = done.runs as [Run];
+  expect(one).toMatchObject({ serverRows: one.rowsRead, rowsSkipped: 0, repeatedRows: 0 });
+  expect(one.serverRows).toBeGreaterThanOrEqual(60);
+  await eventually('all events', async () => (await events(target, one.serverId)) === one.serverRows, 30_000);
+  await traced.query(`ALTER ROLE ${tracingRole} PASSWORD 'another one'`);
+  try {
+    expect((await bob.send('POST', `${base}/traces/${id}/start`)).status).toBe(204);
+    await eventually('forgotten', async () => (await listed(target))?.connections.length === 0);
+    expect((await refusal(connect(target, bob)))[1]).toBe('server_refused');
+  } finally {
+    await traced.query(`ALTER ROLE ${tracingRole} PASSWORD '${tracingPassword}'`);
+  }
+});
+
 test('an expired session, a lost right and a removed server end the connection', async () => {
   const target = await know();
   const short = await signIn('bob');
@@ -412,6 +460,41 @@ test('an expired session, a lost right and a removed server end the connection',
   // By the command line: the web server hears of it from PEM.
   await pem.query('SELECT pem.remove_server($1)', [target]);
   await eventually('told', () => web.log.includes('it is no longer traced from here'));
+});
+
+test('a connection without a trace is forgotten after a while, one with a trace stays; one web server at a time', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pemidle-'));
+  const other = await startWeb(pem, { stateDirectory: folder, tracer: { idleMs: 2500 } });
+  try {
+    const visitor = await other.signIn('ada', passwords.ada ?? '');
+    const target = await know();
+    expect((await connect(target, visitor)).status).toBe(204);
+    expect((await refusal(connect(target, ada))).slice(0, 2)).toEqual([409, 'server_connected_elsewhere']);
+    const made = await visitor.send('POST', `${base}/traces`, newTrace(target));
+    const { id } = made.json<{ id: number }>();
+    await until(
+      'running',
+      id,
+      () => visitor,
+      (trace) => trace.state === 'running',
+    );
+    await new Promise((go) => setTimeout(go, 4000));
+    expect(await listed(target, visitor)).toMatchObject({ connected: true });
+    expect((await visitor.send('POST', `${base}/traces/${id}/stop`)).status).toBe(204);
+    await until(
+      'over',
+      id,
+      () => visitor,
+      (trace) => trace.runs[0]?.state === 'ended',
+    );
+    await eventually('forgotten', async () => (await listed(target, visitor))?.connections.length === 0);
+    // Now the other one may.
+    expect((await connect(target, ada)).status).toBe(204);
+    expect((await ada.send('DELETE', `${base}/unmanaged/${target}`)).status).toBe(204);
+  } finally {
+    await other.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test('nothing of a password is in the log, in files or in the database', async () => {

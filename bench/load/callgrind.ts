@@ -75,12 +75,27 @@ export interface Counted {
 const short = 200;
 const long = 1200;
 
+/** Processes of the server beside the postmaster. */
+function children(cluster: Cluster): number {
+  const pid = cluster.postmasterPid();
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').length;
+}
+
+/** A backend writes its dump after its client has gone: the dumps of those before are not to be taken for the next one's. */
+async function onlyAt(cluster: Cluster, processes: number): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  while (children(cluster) > processes) {
+    if (Date.now() > deadline) throw new Error('backends did not end under callgrind');
+    await sleep(50);
+  }
+}
+
 /** The dump of the backend that did the work: the one that spent most. */
 async function dumpOf(cluster: Cluster, options: CountOptions, transactions: number): Promise<Dump> {
   const dumps = () => readdirSync(cluster.folder).filter((name) => /^callgrind\.\d+$/.test(name));
   const before = new Set(dumps());
   await pgbench(cluster, '-n', '-c1', '--random-seed=1', '-t', String(transactions), ...options.pgbench);
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     await sleep(300);
     const made = dumps()
@@ -118,8 +133,11 @@ export async function count(options: CountOptions): Promise<Counted> {
       ],
     });
     try {
+      const alone = children(counted);
       await options.prepare?.(counted);
+      await onlyAt(counted, alone);
       const few = await dumpOf(counted, options, short);
+      await onlyAt(counted, alone);
       const many = await dumpOf(counted, options, long);
       const each = (figure: (dump: Dump) => number): number => (figure(many) - figure(few)) / (long - short);
       return {

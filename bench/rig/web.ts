@@ -182,18 +182,19 @@ export class LiveClient {
   }
 }
 
-/** Signs in at whatever web server listens there. */
-export async function signInAt(port: number, username: string, password: string): Promise<Visitor> {
-  const answer = await ask(port, '/pem/api/v1/session', { method: 'POST', body: { username, password } });
+/** Signs in at whatever web server listens there; `portOf` is asked each time: a server may come back on another port. */
+export async function signInAt(portOf: () => number, username: string, password: string): Promise<Visitor> {
+  const body = { username, password };
+  const answer = await ask(portOf(), '/pem/api/v1/session', { method: 'POST', body });
   if (answer.status !== 200) throw new Error(`sign-in answered ${answer.status} ${answer.body.toString()}`);
   const cookie = String(answer.headers['set-cookie']).split(';')[0] ?? '';
   const { csrf } = answer.json<{ csrf: string }>();
   return {
     cookie,
     csrf,
-    get: (path, headers = {}) => ask(port, path, { headers: { cookie, ...headers } }),
-    send: (method, path, body) =>
-      ask(port, path, { method, body, headers: { cookie, 'x-csrf-token': csrf } }),
+    get: (path, headers = {}) => ask(portOf(), path, { headers: { cookie, ...headers } }),
+    send: (method, path, sent) =>
+      ask(portOf(), path, { method, body: sent, headers: { cookie, 'x-csrf-token': csrf } }),
   };
 }
 
@@ -233,7 +234,7 @@ export async function startWeb(pem: Pem, options: WebRigOptions = {}): Promise<W
     },
     pushDirectory,
     ask: (path, asked) => ask(server.port, path, asked),
-    signIn: (username, password) => signInAt(server.port, username, password),
+    signIn: (username, password) => signInAt(() => server.port, username, password),
     async live(visitor) {
       const socket = new WebSocket(`ws://127.0.0.1:${server.port}/pem/live`, {
         headers: { cookie: visitor.cookie },

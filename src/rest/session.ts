@@ -89,8 +89,9 @@ export const sessionRoutes = [
     summary: 'Signs out',
     replies: { 204: { description: 'The session is over' } },
     async handle(context, { session }) {
-      await context.gate.sessions.close(session);
+      // First: passwords are forgotten also where the database cannot be told.
       await context.tracer.signedOut(session);
+      await context.gate.sessions.close(session);
       return { status: 204, headers: { 'set-cookie': sessionCookie('', context.secure) } };
     },
   }),

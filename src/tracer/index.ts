@@ -21,6 +21,7 @@ import { errorCode, errorText, PemError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { HttpError } from '../http/message.js';
 import { Connections, type Holder } from './connections.js';
+import { hasTraced } from './instance.js';
 import type { Reporter } from './reporter.js';
 import { checkServer, openLink, type UnmanagedServer } from './server.js';
 
@@ -106,7 +107,6 @@ export class Tracer {
     const { folder, log } = this.#options;
     if (folder === undefined) return;
     try {
-      const { hasTraced } = await import('./reporter.js');
       if (hasTraced(folder)) await this.#begin();
     } catch (error) {
       log.error(
@@ -201,7 +201,8 @@ export class Tracer {
     await this.#looking;
     const reporter = await this.#starting?.catch(() => null);
     await reporter?.stop();
-    for (const targetId of this.#connections.targets) await this.#forget(targetId, () => true, 'stopping');
+    for (const targetId of this.#connections.targets) this.#leave(targetId, () => true, 'stopping');
+    await this.#release();
   }
 
   /** Takes one try. @returns 0, or how long to wait for one, ms */
@@ -288,18 +289,20 @@ export class Tracer {
 
   /** Passwords and links go at once; then PEM is told. */
   async #forget(targetId: number, isLeaving: (holder: Holder) => boolean, why: string): Promise<void> {
+    if (this.#leave(targetId, isLeaving, why)) await this.#release();
+  }
+
+  /** @returns whether somebody has left, of which PEM is to be told */
+  #leave(targetId: number, isLeaving: (holder: Holder) => boolean, why: string): boolean {
     const left = this.#connections.remove(targetId, isLeaving);
-    if (left.length === 0) return;
     const connected = this.#connected.get(targetId);
-    if (connected !== undefined) this.#lead(connected.server);
+    if (left.length > 0 && connected !== undefined) this.#lead(connected.server);
     for (const { username } of left) {
-      this.#options.log.info(
-        { user: username, target: targetId, why },
-        'disconnected from a server without an agent',
-      );
+      const what = { user: username, target: targetId, why };
+      this.#options.log.info(what, 'disconnected from a server without an agent');
       this.#released.set(`${targetId} ${username}`, { targetId, username });
     }
-    await this.#release();
+    return left.length > 0;
   }
 
   /** What PEM was not told yet of who has left. */

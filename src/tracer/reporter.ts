@@ -8,7 +8,7 @@
  * ends. On stop what was counted is in the spool; traces go on at their servers.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,9 +23,9 @@ import { agentVersion } from '../../agent/version.js';
 import { startWorker, type Worker } from '../../agent/worker.js';
 import type { Conninfo } from '../base/conninfo.js';
 import type { Pool } from '../base/db.js';
-import { errorCode, PemError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import type { AgentDefinitions } from '../wire/config.js';
+import { readInstance } from './instance.js';
 
 export interface ReporterOptions {
   readonly folder: string;
@@ -44,29 +44,6 @@ export interface ReporterOptions {
 const spoolBytes = 256 * 1024 * 1024;
 const lockWaitSeconds = 5;
 const lookMs = 20;
-const instancePattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** Has a web server traced from that folder before? */
-export function hasTraced(folder: string): boolean {
-  return readInstance(folder) !== null;
-}
-
-/** @throws PemError tracer_folder */
-function readInstance(folder: string): string | null {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, 'instance'), 'utf8').trim();
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return null;
-    throw folderTrouble(folder, errorCode(error));
-  }
-  if (instancePattern.test(text)) return text;
-  throw folderTrouble(folder, 'its file "instance" holds no identity; remove that folder');
-}
-
-function folderTrouble(folder: string, why: string): PemError {
-  return new PemError('tracer_folder', `cannot trace from the folder ${folder}: ${why}`, 'operator');
-}
 
 export class Reporter {
   readonly #options: ReporterOptions;

@@ -54,7 +54,7 @@ afterAll(async () => {
   await pem?.stop();
 });
 
-const signIn = (name: string): Promise<Visitor> => signInAt(web.port, name, passwords[name] ?? '');
+const signIn = (name: string): Promise<Visitor> => signInAt(() => web.port, name, passwords[name] ?? '');
 
 interface Server {
   readonly targetId: number;

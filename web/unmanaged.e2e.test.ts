@@ -144,6 +144,12 @@ test('a wrong password is said, the right one connects; neither stays in the pag
 test('a trace of it is made, read and shown as any other; who leaves cannot stop it', async () => {
   await page.click(`${table} a:has-text("lonely")`);
   await page.click('text=New trace');
+  // Nobody would be there to start it by itself, or to make room.
+  const starts = await page.evaluate(
+    `[...document.querySelectorAll('select[name=when] option')].map((option) => option.value)`,
+  );
+  expect(starts).toEqual(['now', 'asked']);
+  expect(await page.locator('input[name=continuous]').count()).toBe(0);
   await page.fill('input[name=name]', 'what it does');
   await page.fill('input[name=users]', 'postgres');
   await page.click('button:has-text("Start trace")');

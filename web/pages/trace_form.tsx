@@ -33,6 +33,16 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
       field?.focus();
     });
   };
+  // Where nobody watches, nobody could start a trace by itself or make room for it: a user is connected, or is not.
+  const isWatched = (targetId: number): boolean =>
+    servers.value.find((server) => server.targetId === targetId)?.managed !== false;
+  const watched = isWatched(form.targetId);
+  const choose = (targetId: number): void =>
+    change(
+      isWatched(targetId)
+        ? { targetId }
+        : { targetId, continuous: false, when: form.when === 'asked' ? 'asked' : 'now' },
+    );
   const submit = async (): Promise<void> => {
     setRefusal('');
     const read = readForm(form, Date.now());
@@ -147,7 +157,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
             <select
               name="targetId"
               value={form.targetId}
-              onChange={(event) => change({ targetId: Number(event.currentTarget.value) })}
+              onChange={(event) => choose(Number(event.currentTarget.value))}
               {...told('targetId')}
             >
               <option value={0}>Choose…</option>
@@ -203,25 +213,36 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
             >
               <option value="now">at once</option>
               <option value="asked">when I say so</option>
-              <option value="once">once, at a time</option>
-              <option value="daily">every day</option>
-              <option value="cron">by cron</option>
+              {watched && (
+                <>
+                  <option value="once">once, at a time</option>
+                  <option value="daily">every day</option>
+                  <option value="cron">by cron</option>
+                </>
+              )}
             </select>,
+            watched ? undefined : 'Schedules need an agent',
           )}
           {form.when === 'once' &&
             text('onceAt', 'At', 'By the clock of this browser', { type: 'datetime-local' })}
           {form.when === 'daily' && text('dailyAt', 'Every day at', undefined, { type: 'time' })}
           {form.when === 'cron' && text('cron', 'Cron', 'minute hour day month weekday, as 30 2 * * 1-5')}
           {(form.when === 'daily' || form.when === 'cron') && text('timezone', 'Time zone')}
-          {amount('minutes', 'Each run takes', 'min', 'Empty: until it is stopped')}
+          {amount(
+            'minutes',
+            'Each run takes',
+            'min',
+            watched ? 'Empty: until it is stopped' : 'Empty: an hour',
+          )}
           {amount('totalMib', 'All files of a run, at most', 'MiB', 'On the traced server’s disk')}
           {amount('fileMib', 'One file, at most', 'MiB', 'Empty: as the server is set')}
         </div>
-        {tick(
-          'continuous',
-          'Go on when the limit is reached',
-          'files that PEM has read are removed to make room',
-        )}
+        {watched &&
+          tick(
+            'continuous',
+            'Go on when the limit is reached',
+            'files that PEM has read are removed to make room',
+          )}
         {tick('keepFiles', 'Keep the files on the server', 'after the run is over and read')}
       </fieldset>
       <details>

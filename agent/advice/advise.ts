@@ -2,7 +2,8 @@
  * The command advise_indexes: index advice for statements that PEM has from a trace. In: an AdviceRequest, the servers that this
  * agent watches. Out: an AdviceAnswer that fits into a pem.sync(). One connection for each database in turn, for as long as
  * its advice takes: one of the three that the agent may have (probes/link.ts), so where a trace runs, probes that visit
- * databases wait meanwhile. One request at a time, further ones wait. A request that comes twice is worked on once. Nothing is changed on the server and no statement is run: src/advice/session.ts.
+ * databases wait meanwhile. One request at a time, further ones wait. A request that comes twice is worked on once. Nothing is
+ * changed on the server and no statement is run: src/advice/session.ts.
  */
 import * as v from 'valibot';
 import { adviceDefaults, adviseIndexes } from '../../src/advice/index.js';

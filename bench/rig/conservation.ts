@@ -14,7 +14,7 @@
  * 4. nothing was quarantined, nothing strayed, nothing was dropped by the spool.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,8 +62,22 @@ const weights: readonly [Event, number][] = [
 
 const pause = (delayMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, delayMs));
 
-/** Compiles the sources into dist/, where the processes of the harness run from. Type errors are `npm run check`'s matter. */
+/** Is a source newer than what was compiled last? */
+function isBuilt(): boolean {
+  const built = statSync(`${root}/dist/src/cli/pem.js`, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return ['agent', 'bench', 'native', 'src'].every((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).every(
+      (name) => !name.endsWith('.ts') || statSync(join(root, folder, name)).mtimeMs <= built,
+    ),
+  );
+}
+
+/**
+ * Compiles the sources into dist/, where the processes of the harness run from. Type errors are `npm run check`'s matter. Not
+ * where they are compiled: the compiler writes its files in place, and another test's process may be reading one.
+ */
 export async function buildPrograms(): Promise<void> {
+  if (isBuilt()) return;
   await run('flock', ['-o', '.build.lock', 'npx', 'tsc', '-p', 'tsconfig.json', '--noCheck'], { cwd: root });
 }
 

@@ -8,17 +8,15 @@
  * commits by itself, nor a query that core gives no id (before 16 that of DECLARE and CREATE TABLE AS); it counts EXPLAIN, which
  * is a row only with ANALYZE.
  */
-import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { type Cluster, findServerBin, startCluster } from '../bench/rig/cluster.js';
+import { pgbench } from '../bench/rig/pgbench.js';
 import { profiledServer } from '../bench/rig/profiled_server.js';
 import { brokenLines, readTrace, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
 
-const run = promisify(execFile);
 const server = process.env.PEM_PROFILED_BIN ?? findServerBin();
 const audit = existsSync(join(dirname(server), 'lib/pgaudit.so'));
 const others = ['pg_stat_statements', 'auto_explain', ...(audit ? ['pgaudit'] : [])];
@@ -242,17 +240,11 @@ describe('pgbench', () => {
     async (mode) => {
       const cluster = await start(['pg_stat_statements', 'sql_profiler']);
       try {
-        const pgbench = (...parameters: string[]): Promise<unknown> =>
-          run(join(cluster.bin, 'pgbench'), [
-            ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
-            ...parameters,
-            'postgres',
-          ]);
-        await pgbench('-i', '-q', '-s', '1');
+        await pgbench(cluster, ['-i', '-q', '-s', '1']);
         await cluster.query('ALTER SYSTEM SET auto_explain.log_min_duration = -1');
         const id = await startTrace(cluster, 'bench', { applications: ['pgbench'] });
         await cluster.query('SELECT pg_stat_statements_reset()');
-        await pgbench('-n', '-c4', '-j1', '-t', '250', '-M', mode);
+        await pgbench(cluster, ['-n', '-c4', '-j1', '-t', '250', '-M', mode]);
         const mapped =
           mode === 'prepared' ? /^(?!select o\.n).*pgbench_/s : /^(?!select o\.n).*pgbench_|^BEGIN|^END/s;
         const seen = (await statements(cluster)).filter(({ query }) => mapped.test(query));
@@ -302,11 +294,8 @@ describe('pgbench', () => {
         `BEGIN;\nSAVEPOINT a;\nSELECT counts(3);\nRELEASE a;\nINSERT INTO log VALUES (:client_id);\nCOMMIT;\nSELECT 7 \\; SELECT 8;\n`,
       );
       const id = await startTrace(cluster, 'mixed', { applications: ['pgbench'] });
-      const { stdout } = await run(join(cluster.bin, 'pgbench'), [
-        ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres'],
-        ...['-n', '-C', '-c3', '-j1', '-t', '60', '-f', script, 'postgres'],
-      ]);
-      expect(stdout).toContain('180/180');
+      const said = await pgbench(cluster, ['-n', '-C', '-c3', '-j1', '-t', '60', '-f', script]);
+      expect(said).toContain('180/180');
       await stopTrace(cluster, id);
       const all = await readTrace(cluster, id);
       const count = (text: string): number =>

@@ -3,12 +3,11 @@
  * DDL, large texts. PEM_STORM_SECONDS makes it longer. What must hold: no client sees an error that it did not ask for,
  * no backend dies (pgbench's clients would say so), the trace that ran all along has each transaction once and no row is torn.
  */
-import { execFile } from 'node:child_process';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Cluster, serverUser } from '../bench/rig/cluster.js';
+import type { Cluster } from '../bench/rig/cluster.js';
+import { pgbench } from '../bench/rig/pgbench.js';
 import {
   brokenLines,
   readTrace,
@@ -18,7 +17,6 @@ import {
   traceStatus,
 } from '../bench/rig/traces.js';
 
-const run = promisify(execFile);
 const seconds = Number(process.env.PEM_STORM_SECONDS ?? 8);
 
 let cluster: Cluster;
@@ -48,27 +46,15 @@ DROP TABLE storm;
 };
 
 /** Transactions that pgbench says it made, by script. */
-async function pgbench(script: string, ...options: string[]): Promise<number> {
-  const user = serverUser();
-  const { stdout } = await run(
-    join(cluster.bin, 'pgbench'),
-    [
-      ...['-h', cluster.folder, '-p', String(cluster.port), '-U', 'postgres', '-n', '-T', String(seconds)],
-      ...['-f', join(cluster.folder, `${script}.sql`), ...options, 'postgres'],
-    ],
-    user.uid === undefined ? {} : { uid: user.uid, gid: user.gid as number, cwd: cluster.folder },
-  );
-  expect(stdout).not.toMatch(/aborted/);
-  return Number(/number of transactions actually processed: (\d+)/.exec(stdout)?.[1]);
+async function transactions(script: string, ...options: string[]): Promise<number> {
+  const file = join(cluster.folder, `${script}.sql`);
+  const said = await pgbench(cluster, ['-n', '-T', String(seconds), '-f', file, ...options]);
+  expect(said).not.toMatch(/aborted/);
+  return Number(/number of transactions actually processed: (\d+)/.exec(said)?.[1]);
 }
 
 it('loses nothing, twists nothing and breaks nothing', { timeout: 120_000 + seconds * 3000 }, async () => {
-  const user = serverUser();
-  await run(
-    join(cluster.bin, 'pgbench'),
-    ['-h', cluster.folder, '-p', String(cluster.port), '-U', 'postgres', '-i', '-q', 'postgres'],
-    user.uid === undefined ? {} : { uid: user.uid, gid: user.gid as number, cwd: cluster.folder },
-  );
+  await pgbench(cluster, ['-i', '-q']);
   for (const [name, text] of Object.entries(scripts)) {
     writeFileSync(join(cluster.folder, `${name}.sql`), text);
     chmodSync(join(cluster.folder, `${name}.sql`), 0o644);
@@ -103,12 +89,12 @@ it('loses nothing, twists nothing and breaks nothing', { timeout: 120_000 + seco
   };
   const rounds = control();
   const load = Promise.all([
-    pgbench('read', '-c', '4', '-M', 'prepared', '-R', '4000'),
-    pgbench('read', '-c', '2', '-C', '-R', '100'),
-    pgbench('write', '-c', '3', '-M', 'extended', '-R', '300'),
-    pgbench('fail', '-c', '1', '-R', '200'),
-    pgbench('change', '-c', '1', '-R', '30'),
-    pgbench('large', '-c', '1', '-R', '50'),
+    transactions('read', '-c', '4', '-M', 'prepared', '-R', '4000'),
+    transactions('read', '-c', '2', '-C', '-R', '100'),
+    transactions('write', '-c', '3', '-M', 'extended', '-R', '300'),
+    transactions('fail', '-c', '1', '-R', '200'),
+    transactions('change', '-c', '1', '-R', '30'),
+    transactions('large', '-c', '1', '-R', '50'),
   ]).finally(() => {
     over = true;
   });

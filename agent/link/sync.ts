@@ -1,6 +1,7 @@
 /** The call pem.sync(): its request and reply as types, and the reading of the reply. */
 import * as v from 'valibot';
 import { PemError } from '../../src/base/errors.js';
+import type { RunFigures } from '../../src/wire/trace.js';
 import type { Range } from '../spool/received.js';
 import type { HostFacts } from './facts.js';
 
@@ -19,27 +20,11 @@ export interface ServerFacts {
 }
 
 /** One run of a trace, as pem.trace_run has it. */
-export interface RunReport {
-  readonly run: string;
-  readonly serverId: number | null;
+export interface RunReport extends RunFigures {
   readonly serverName: string;
   readonly state: 'starting' | 'running' | 'ending' | 'ended';
   readonly startedUs: number | null;
   readonly stoppedUs: number | null;
-  readonly untilUs: number | null;
-  readonly stopReason: string | null;
-  readonly rowsRead: number;
-  readonly bytesRead: number;
-  readonly eventsSent: number;
-  readonly eventsDropped: number;
-  readonly rowsSkipped: number;
-  readonly badRows: number;
-  readonly repeatedRows: number;
-  readonly lagBytes: number;
-  readonly serverRows: number | null;
-  readonly serverBytes: number | null;
-  readonly serverLostRows: number | null;
-  readonly serverLostReason: string | null;
 }
 
 /** A trace, as pem.trace has it. */

@@ -2,19 +2,17 @@
  * Rows of traces, each once: over restarts of the agent and of the server, rotated files, portions that are too much, and an
  * agent that has forgotten.
  */
-import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type pg from 'pg';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Cluster } from '../../bench/rig/cluster.js';
 import { Followed, handTrace, type Row } from '../../bench/rig/followed.js';
+import { pgbench } from '../../bench/rig/pgbench.js';
 import { startProfiled } from '../../bench/rig/traces.js';
 import { monitorRole } from '../../bench/rig/watched.js';
 import type { RunReport } from '../link/sync.js';
 
-const exec = promisify(execFile);
 let cluster: Cluster;
 let client: pg.Client;
 let agent: Followed;
@@ -311,14 +309,10 @@ test('many sessions, rotated files, errors and odd bytes: the client counts the 
     script,
     Buffer.from(`SELECT ${'1+'.repeat(200)}1, '\xe9\xff "quoted, twice""" \n second line';\n`, 'latin1'),
   );
-  const bench = exec(
-    join(cluster.bin, 'pgbench'),
-    [
-      ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', 'postgres', '-n', '-f', script],
-      ...['-c', '4', '-C', '-t', '60', database],
-    ],
-    { env: { ...process.env, PGCLIENTENCODING: 'SQL_ASCII' } },
-  );
+  const bench = pgbench(cluster, ['-n', '-f', script, '-c', '4', '-C', '-t', '60'], {
+    database,
+    env: { PGCLIENTENCODING: 'SQL_ASCII' },
+  });
   await agent.until('some rows', () => agent.rows('sql_trace_events').length > 0);
   await agent.stop();
   agent.start();

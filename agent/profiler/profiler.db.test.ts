@@ -223,8 +223,11 @@ test('continuous: the next run follows when the limit is reached, and files do n
   expect(most).toBeLessThanOrEqual(2);
   const seen = numbers();
   expect(new Set(seen).size).toBe(seen.length);
-  // What ran between the end of one and the start of the next is missing, and nothing else.
-  expect(seen.length).toBeGreaterThan(ran / 4);
+  // What ran between the end of one and the start of the next is missing, and nothing else: how much
+  // that is, is the machine's speed; in how many pieces, is not.
+  const gaps = seen.filter((n, at) => at > 0 && n !== (seen[at - 1] ?? 0) + 1);
+  expect(seen[0]).toBe(0);
+  expect(gaps.length).toBeLessThan(done.runs.length);
   expect(await serverTraces()).toEqual([]);
 });
 

@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, startCluster } from '../rig/cluster.js';
 import { pgbench } from '../rig/pgbench.js';
+import { childrenOf } from '../rig/processes.js';
 
 /** What one dump of callgrind holds. Instructions. */
 interface Dump {
@@ -75,16 +76,10 @@ export interface Counted {
 const short = 200;
 const long = 1200;
 
-/** Processes of the server beside the postmaster. */
-function children(cluster: Cluster): number {
-  const pid = cluster.postmasterPid();
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').length;
-}
-
 /** A backend writes its dump after its client has gone: the dumps of those before are not to be taken for the next one's. */
 async function onlyAt(cluster: Cluster, processes: number): Promise<void> {
   const deadline = Date.now() + 60_000;
-  while (children(cluster) > processes) {
+  while (childrenOf(cluster.postmasterPid()).length > processes) {
     if (Date.now() > deadline) throw new Error('backends did not end under callgrind');
     await sleep(50);
   }
@@ -94,7 +89,10 @@ async function onlyAt(cluster: Cluster, processes: number): Promise<void> {
 async function dumpOf(cluster: Cluster, options: CountOptions, transactions: number): Promise<Dump> {
   const dumps = () => readdirSync(cluster.folder).filter((name) => /^callgrind\.\d+$/.test(name));
   const before = new Set(dumps());
-  await pgbench(cluster, '-n', '-c1', '--random-seed=1', '-t', String(transactions), ...options.pgbench);
+  await pgbench(cluster, [
+    ...['-n', '-c1', '--random-seed=1', '-t', String(transactions)],
+    ...options.pgbench,
+  ]);
   const deadline = Date.now() + 60_000;
   for (;;) {
     await sleep(300);
@@ -116,7 +114,7 @@ export async function count(options: CountOptions): Promise<Counted> {
   const bin = options.bin === undefined ? {} : { bin: options.bin };
   const cluster = await startCluster({ ...bin, settings: { autovacuum: 'off' } });
   try {
-    await pgbench(cluster, '-i', '-q', '-s', '1');
+    await pgbench(cluster, ['-i', '-q', '-s', '1']);
     await cluster.query('VACUUM ANALYZE');
     await cluster.query('CHECKPOINT');
     await cluster.halt('fast');
@@ -134,7 +132,7 @@ export async function count(options: CountOptions): Promise<Counted> {
       ],
     });
     try {
-      const alone = children(counted);
+      const alone = childrenOf(counted.postmasterPid()).length;
       await options.prepare?.(counted);
       await onlyAt(counted, alone);
       const few = await dumpOf(counted, options, short);

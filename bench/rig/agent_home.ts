@@ -3,22 +3,13 @@
  * watchdog. For tests of faults. Owns the directory and the processes it starts; `remove` ends and deletes them.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import {
-  appendFileSync,
-  chmodSync,
-  copyFileSync,
-  cpSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, chmodSync, copyFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { configText } from '../../agent/config.js';
 import type { Pem, RigAgent } from './pem.js';
-import { eventually } from './processes.js';
+import { childrenOf, eventually } from './processes.js';
 import { readSpool, type Spooled } from './spooled.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/dist\/$/, '');
@@ -117,9 +108,7 @@ export class AgentHome {
 
   get workerPid(): number | null {
     const pid = this.child?.pid;
-    if (pid === undefined) return null;
-    const [worker] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-    return worker === undefined || worker === '' ? null : Number(worker);
+    return pid === undefined ? null : (childrenOf(pid)[0] ?? null);
   }
 
   /** As a service manager stops it. @returns the watchdog's exit status */

@@ -23,6 +23,7 @@ import { seededRandom } from '../../agent/spool/model_fs.js';
 import { parseConninfo } from '../../src/base/conninfo.js';
 import { serverUser } from './cluster.js';
 import { type Pem, type RigAgent, startPem } from './pem.js';
+import { childrenOf } from './processes.js';
 import type { Expected, ProducerConfig } from './producer.js';
 import { TestProxy } from './proxy.js';
 import { readSpool } from './spooled.js';
@@ -149,8 +150,7 @@ class Harness {
     const pid = this.watchdog?.pid;
     if (pid === undefined) return null;
     try {
-      const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-      return child === undefined || child === '' ? null : Number(child);
+      return childrenOf(pid)[0] ?? null;
     } catch {
       return null;
     }

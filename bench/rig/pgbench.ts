@@ -5,16 +5,21 @@ import { promisify } from 'node:util';
 import type { Cluster } from './cluster.js';
 
 /**
- * Runs pgbench to its end in the database postgres, as the cluster's superuser.
+ * Runs pgbench to its end, as the cluster's superuser.
+ * @param where the database, default postgres, and settings of the client's environment
  * @returns what it says
  * @throws where it fails; the error carries its stderr
  */
-export async function pgbench(cluster: Cluster, ...options: readonly string[]): Promise<string> {
+export async function pgbench(
+  cluster: Cluster,
+  options: readonly string[],
+  where: { readonly database?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<string> {
   const connection = ['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', cluster.superuser];
-  const { stdout } = await promisify(execFile)(join(cluster.bin, 'pgbench'), [
-    ...connection,
-    ...options,
-    'postgres',
-  ]);
+  const { stdout } = await promisify(execFile)(
+    join(cluster.bin, 'pgbench'),
+    [...connection, ...options, where.database ?? 'postgres'],
+    { env: { ...process.env, ...where.env } },
+  );
   return stdout;
 }

@@ -28,6 +28,11 @@ export function processes(): RunningProcess[] {
     });
 }
 
+/** The processes that it started and that have not been waited for. @throws ENOENT where there is no such process */
+export function childrenOf(pid: number): number[] {
+  return (readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').match(/\d+/g) ?? []).map(Number);
+}
+
 /** Repeats `look` until it gives something; @throws with `what` when it does not within `withinMs`. */
 export async function eventually<T>(
   what: string,

@@ -4,14 +4,11 @@
  * roll back, portals run in pieces, pgbench. In: a cluster. Out: how often each statement ran and failed, by words that its
  * normal form has and no other's. Sessions are closed when it is through.
  */
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type pg from 'pg';
 import type { Cluster } from './cluster.js';
+import { pgbench } from './pgbench.js';
 import { bind, execute, parse, sync, WireClient } from './wire_client.js';
 
-const run = promisify(execFile);
 export const shopDatabase = 'shop';
 
 export interface Ran {
@@ -22,17 +19,10 @@ export interface Ran {
   readonly errors: number;
 }
 
-const pgbench = (cluster: Cluster, parameters: readonly string[]): Promise<unknown> =>
-  run(join(cluster.bin, 'pgbench'), [
-    ...['-h', cluster.socketDirectory, '-p', String(cluster.port), '-U', cluster.superuser],
-    ...parameters,
-    shopDatabase,
-  ]);
-
 /** The database and what the workload uses. */
 export async function makeShop(cluster: Cluster): Promise<void> {
   await cluster.query(`CREATE DATABASE ${shopDatabase}`);
-  await pgbench(cluster, ['-i', '-q', '-s', '1']);
+  await pgbench(cluster, ['-i', '-q', '-s', '1'], { database: shopDatabase });
   await cluster.query(
     `CREATE TABLE kunde (id serial PRIMARY KEY, größe text, name text CHECK (name <> ''));
      CREATE FUNCTION branches(n int) RETURNS int LANGUAGE plpgsql AS $$
@@ -103,7 +93,9 @@ export async function runShop(cluster: Cluster, rounds: number, transactions: nu
   await Promise.all([
     app(),
     portals(cluster, rounds),
-    pgbench(cluster, ['-n', '-M', 'prepared', '-c', '2', '-t', String(transactions)]),
+    pgbench(cluster, ['-n', '-M', 'prepared', '-c', '2', '-t', String(transactions)], {
+      database: shopDatabase,
+    }),
   ]);
   const top = (words: string, calls: number, errors = 0): Ran => ({ words, nested: false, calls, errors });
   const nested = (words: string, calls: number): Ran => ({ words, nested: true, calls, errors: 0 });

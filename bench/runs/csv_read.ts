@@ -49,9 +49,9 @@ interface TraceFile {
 async function profiledRows(rows: number, seconds: number): Promise<TraceFile> {
   const cluster = await startProfiled({ settings: { autovacuum: 'off', track_io_timing: 'on' } });
   try {
-    await pgbench(cluster, '-i', '-q', '-s', '1');
+    await pgbench(cluster, ['-i', '-q', '-s', '1']);
     const id = await startTrace(cluster, 'csv-read');
-    await pgbench(cluster, '-n', '-c', '2', '-T', String(seconds), '-M', 'simple');
+    await pgbench(cluster, ['-n', '-c', '2', '-T', String(seconds), '-M', 'simple']);
     await stopTrace(cluster, id);
     const client = await cluster.client();
     const files: Buffer[] = [];

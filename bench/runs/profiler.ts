@@ -20,6 +20,7 @@ import { loadSource } from '../load/source.js';
 import { atMost, type BenchOptions, type BenchResult, median } from '../report.js';
 import { type Cluster, startCluster } from '../rig/cluster.js';
 import { pgbench } from '../rig/pgbench.js';
+import { childrenOf } from '../rig/processes.js';
 import { profiledServer } from '../rig/profiled_server.js';
 
 const scale = 10;
@@ -52,10 +53,10 @@ function buildLoop(): { folder: string; program: string } {
 
 /** Puts the server's processes, and by that all that it will start, on the first processor. */
 function pin(cluster: Cluster): void {
-  const postmaster = String(cluster.postmasterPid());
-  const children = readFileSync(`/proc/${postmaster}/task/${postmaster}/children`, 'utf8').trim().split(' ');
+  const postmaster = cluster.postmasterPid();
   // One of them may have been on its way out.
-  for (const pid of [postmaster, ...children]) spawnSync('taskset', ['-pc', '0', pid], { stdio: 'ignore' });
+  for (const pid of [postmaster, ...childrenOf(postmaster)])
+    spawnSync('taskset', ['-pc', '0', String(pid)], { stdio: 'ignore' });
 }
 
 /** A client that stays connected. */
@@ -244,7 +245,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   const bars: BenchResult['bars'][number][] = [];
   try {
     pin(cluster);
-    await pgbench(cluster, '-i', '-q', '-s', String(scale));
+    await pgbench(cluster, ['-i', '-q', '-s', String(scale)]);
     await cluster.query('CREATE EXTENSION sql_profiler');
     await cluster.query('CREATE EXTENSION pg_stat_statements');
     const loads: [Mode, Script][] = [

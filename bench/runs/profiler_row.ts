@@ -39,7 +39,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     },
   });
   try {
-    await pgbench(cluster, '-i', '-q');
+    await pgbench(cluster, ['-i', '-q']);
     await cluster.query('VACUUM ANALYZE');
     await cluster.query('CREATE EXTENSION sql_profiler');
     for (const name of ['bench_statements', 'bench_clock']) {

@@ -6,9 +6,10 @@
 import type { ComponentChildren } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 import { traceKinds } from '../../src/wire/trace.js';
-import { ApiError, sendJson } from '../store/api.js';
+import { messageOf, sendJson } from '../store/api.js';
 import { servers } from '../store/fleet.js';
 import { emptyForm, type FormErrors, fieldOf, readForm, type TraceForm } from '../store/trace_form.js';
+import { Field, FieldSays, wrongOf } from '../ui/Field.js';
 
 interface Props {
   readonly target: number;
@@ -56,7 +57,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
       const made = await sendJson<{ id: number }>('POST', '/traces', read.body);
       onMade(made?.id ?? 0, form.targetId);
     } catch (error) {
-      const text = error instanceof ApiError ? error.message : String(error);
+      const text = messageOf(error);
       const field = fieldOf(text);
       if (field === undefined) setRefusal(text);
       else showFirst({ [field]: text.replace(/^(?:body [\w.]+|schedule): /, '') });
@@ -66,23 +67,11 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
   };
 
   const field = (name: keyof TraceForm, title: string, control: ComponentChildren, hint?: string) => (
-    // biome-ignore lint/a11y/noLabelWithoutControl: the control is handed in
-    <label class={errors[name] === undefined ? 'field' : 'field wrong'}>
-      <span>{title}</span>
+    <Field name={name} title={title} wrong={errors[name]} hint={hint}>
       {control}
-      {errors[name] !== undefined ? (
-        <span class="error" role="alert" id={`wrong-${name}`}>
-          {errors[name]}
-        </span>
-      ) : (
-        hint !== undefined && <span class="muted">{hint}</span>
-      )}
-    </label>
+    </Field>
   );
-  const told = (name: keyof TraceForm) =>
-    errors[name] === undefined
-      ? {}
-      : ({ 'aria-invalid': true, 'aria-describedby': `wrong-${name}` } as const);
+  const told = (name: keyof TraceForm) => wrongOf(name, errors[name]);
   const text = (name: keyof TraceForm, title: string, hint?: string, more: Record<string, unknown> = {}) =>
     field(
       name,
@@ -122,14 +111,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
         {...told(name)}
       />
       <span>
-        {title}{' '}
-        {errors[name] === undefined ? (
-          <span class="muted">{hint}</span>
-        ) : (
-          <span class="error" role="alert" id={`wrong-${name}`}>
-            {errors[name]}
-          </span>
-        )}
+        {title} <FieldSays name={name} wrong={errors[name]} hint={hint} />
       </span>
     </label>
   );

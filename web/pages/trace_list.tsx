@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { CostBanner, TraceState } from '../panels/trace_banner.js';
 import { UnmanagedServers } from '../panels/trace_unmanaged.js';
-import { ApiError, sendJson } from '../store/api.js';
+import { messageOf, sendJson } from '../store/api.js';
 import { fleetKnown, servers, serversByTarget } from '../store/fleet.js';
 import { mayManage, type Trace, type TraceSchedule, type TraceWithRuns, useAsk } from '../store/trace.js';
 import { describeOptions } from '../store/trace_form.js';
@@ -11,6 +11,7 @@ import { DataTable, type TableColumn } from '../ui/DataTable.js';
 import { formatAgo, formatTime, formatValue } from '../ui/format.js';
 import { Missing } from '../ui/Missing.js';
 import { Panel } from '../ui/Panel.js';
+import { Removal } from '../ui/Removal.js';
 import { NewTrace } from './trace_form.js';
 
 export function describeSchedule(schedule: TraceSchedule | null): string {
@@ -23,7 +24,6 @@ export function describeSchedule(schedule: TraceSchedule | null): string {
 /** Start, stop, delete; a deletion is asked twice, in place. */
 export function TraceActions({ trace, onDone }: { trace: Trace; onDone: (deleted: boolean) => void }) {
   const [busy, setBusy] = useState(false);
-  const [sure, setSure] = useState(false);
   const [error, setError] = useState('');
   if (!mayManage()) return null;
   const send = async (method: 'POST' | 'DELETE', path: string): Promise<void> => {
@@ -33,10 +33,9 @@ export function TraceActions({ trace, onDone }: { trace: Trace; onDone: (deleted
       await sendJson(method, path);
       onDone(method === 'DELETE');
     } catch (refusal) {
-      setError(refusal instanceof ApiError ? refusal.message : String(refusal));
+      setError(messageOf(refusal));
     } finally {
       setBusy(false);
-      setSure(false);
     }
   };
   const going = trace.pending
@@ -57,30 +56,12 @@ export function TraceActions({ trace, onDone }: { trace: Trace; onDone: (deleted
           Start
         </button>
       )}
-      {sure ? (
-        <>
-          <button
-            type="button"
-            class="danger"
-            disabled={busy}
-            onClick={() => void send('DELETE', `/traces/${trace.id}`)}
-          >
-            Delete for good
-          </button>
-          <button type="button" onClick={() => setSure(false)}>
-            Keep
-          </button>
-        </>
-      ) : (
-        <button
-          type="button"
-          disabled={busy}
-          aria-label={`Delete ${trace.name}`}
-          onClick={() => setSure(true)}
-        >
-          Delete
-        </button>
-      )}
+      <Removal
+        word="Delete"
+        name={trace.name}
+        busy={busy}
+        onSure={() => void send('DELETE', `/traces/${trace.id}`)}
+      />
       {error !== '' && (
         <span class="error" role="alert">
           {error}

@@ -3,7 +3,7 @@
  * until it is sent, in no state, address or storage of the page; after each answer the input is emptied.
  */
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { ApiError, sendJson } from '../store/api.js';
+import { messageOf, sendJson } from '../store/api.js';
 import { loadFleet } from '../store/fleet.js';
 import { mayManage, useAsk } from '../store/trace.js';
 import {
@@ -19,10 +19,10 @@ import {
   warningOf,
 } from '../store/trace_unmanaged.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
+import { Field, wrongOf } from '../ui/Field.js';
 import { formatAgo } from '../ui/format.js';
 import { Panel } from '../ui/Panel.js';
-
-const refusalOf = (error: unknown): string => (error instanceof ApiError ? error.message : String(error));
+import { Removal } from '../ui/Removal.js';
 
 function stateOf(server: UnmanagedServer): { word: string; kind: 'up' | 'unknown' } {
   if (server.connected) return { word: 'you are connected', kind: 'up' };
@@ -58,7 +58,7 @@ function ConnectForm(props: { server: UnmanagedServer; onDone: () => void; onCan
       await sendJson('POST', `/unmanaged/${server.targetId}/connect`, { password });
       onDone();
     } catch (error) {
-      setRefusal(refusalOf(error).replace(/^body password: it/, 'The password'));
+      setRefusal(messageOf(error).replace(/^body password: it/, 'The password'));
       setBusy(false);
       requestAnimationFrame(() => field.focus());
     }
@@ -139,39 +139,27 @@ function NewServer({ onMade, onCancel }: { onMade: (target: number) => void; onC
       const made = await sendJson<{ targetId: number }>('POST', '/unmanaged', read.body);
       onMade(made?.targetId ?? 0);
     } catch (error) {
-      const text = refusalOf(error);
+      const text = messageOf(error);
       const field = serverFieldOf(text);
       if (field === undefined) setRefusal(text);
       else showFirst({ [field]: text.replace(/^(body )?\w+: /, '') });
       setBusy(false);
     }
   };
-  const said = (name: keyof ServerForm, hint?: string) =>
-    errors[name] !== undefined ? (
-      <span class="error" role="alert" id={`wrong-${name}`}>
-        {errors[name]}
-      </span>
-    ) : (
-      hint !== undefined && <span class="muted">{hint}</span>
-    );
   const shared = (name: keyof ServerForm) => ({
     name,
     value: form[name],
-    ...(errors[name] === undefined
-      ? {}
-      : { 'aria-invalid': true as const, 'aria-describedby': `wrong-${name}` }),
+    ...wrongOf(name, errors[name]),
   });
   const text = (name: keyof ServerForm, title: string, hint?: string) => (
-    <label class={errors[name] === undefined ? 'field' : 'field wrong'}>
-      <span>{title}</span>
+    <Field name={name} title={title} wrong={errors[name]} hint={hint}>
       <input
         {...shared(name)}
         autocomplete="off"
         spellcheck={false}
         onInput={(event) => setForm((before) => ({ ...before, [name]: event.currentTarget.value }))}
       />
-      {said(name, hint)}
-    </label>
+    </Field>
   );
   const warning = warningOf(form.sslmode);
   return (
@@ -239,7 +227,6 @@ function NewServer({ onMade, onCancel }: { onMade: (target: number) => void; onC
 function ServerActions(props: { server: UnmanagedServer; onConnect: () => void; onDone: () => void }) {
   const { server, onConnect, onDone } = props;
   const [busy, setBusy] = useState(false);
-  const [sure, setSure] = useState(false);
   const [error, setError] = useState('');
   const send = async (method: 'POST' | 'DELETE', path: string): Promise<void> => {
     setBusy(true);
@@ -249,10 +236,9 @@ function ServerActions(props: { server: UnmanagedServer; onConnect: () => void; 
       if (method === 'DELETE') await loadFleet().catch(() => undefined);
       onDone();
     } catch (refused) {
-      setError(refusalOf(refused));
+      setError(messageOf(refused));
     } finally {
       setBusy(false);
-      setSure(false);
     }
   };
   return (
@@ -271,25 +257,7 @@ function ServerActions(props: { server: UnmanagedServer; onConnect: () => void; 
           Connect
         </button>
       )}
-      {sure ? (
-        <>
-          <button type="button" class="danger" disabled={busy} onClick={() => void send('DELETE', '')}>
-            Remove for good
-          </button>
-          <button type="button" onClick={() => setSure(false)}>
-            Keep
-          </button>
-        </>
-      ) : (
-        <button
-          type="button"
-          disabled={busy}
-          aria-label={`Remove ${server.name}`}
-          onClick={() => setSure(true)}
-        >
-          Remove
-        </button>
-      )}
+      <Removal word="Remove" name={server.name} busy={busy} onSure={() => void send('DELETE', '')} />
       {error !== '' && (
         <span class="error" role="alert">
           {error}

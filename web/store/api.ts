@@ -14,6 +14,10 @@ export class ApiError extends Error {
   }
 }
 
+/** What to tell the user of anything that a request threw. */
+export const messageOf = (error: unknown): string =>
+  error instanceof ApiError ? error.message : String(error);
+
 const base = '/pem/api/v1';
 let csrfToken = '';
 let onUnauthorized: () => void = () => undefined;

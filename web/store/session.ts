@@ -3,7 +3,7 @@
  * once and taken out of the address bar before the answer comes.
  */
 import { signal } from '@preact/signals';
-import { ApiError, getJson, sendJson, setCsrfToken, setUnauthorizedListener } from './api.js';
+import { ApiError, getJson, messageOf, sendJson, setCsrfToken, setUnauthorizedListener } from './api.js';
 
 interface SessionAnswer {
   readonly user: string;
@@ -27,7 +27,7 @@ function entered(answer: SessionAnswer | undefined): void {
 }
 
 function refused(error: unknown): void {
-  signInError.value = error instanceof ApiError ? error.message : String(error);
+  signInError.value = messageOf(error);
   session.value = { state: 'out' };
 }
 

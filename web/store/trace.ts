@@ -3,7 +3,8 @@
  * came too late for its question is dropped.
  */
 import { useCallback, useEffect, useState } from 'preact/hooks';
-import { ApiError, getJson } from './api.js';
+import type { RunFigures } from '../../src/wire/trace.js';
+import { ApiError, getJson, messageOf } from './api.js';
 import { session } from './session.js';
 import type { Sparse } from './trace_histogram.js';
 
@@ -40,26 +41,10 @@ export interface Trace {
   readonly agentStatus: string | null;
 }
 
-export interface Run {
-  readonly run: string;
-  readonly serverId: number | null;
+export interface Run extends RunFigures {
   readonly state: string;
   readonly startedAtUs: number | null;
   readonly stoppedAtUs: number | null;
-  readonly untilUs: number | null;
-  readonly stopReason: string | null;
-  readonly rowsRead: number;
-  readonly bytesRead: number;
-  readonly eventsSent: number;
-  readonly eventsDropped: number;
-  readonly rowsSkipped: number;
-  readonly badRows: number;
-  readonly repeatedRows: number;
-  readonly lagBytes: number;
-  readonly serverRows: number | null;
-  readonly serverBytes: number | null;
-  readonly serverLostRows: number | null;
-  readonly serverLostReason: string | null;
   readonly reportedAtUs: number;
 }
 
@@ -155,7 +140,7 @@ export function useAsk<T>(path: string | undefined, everyMs = 0): Asked<T> {
         setState({ path, value, status: 200 });
       } catch (error) {
         if (abort.signal.aborted) return;
-        const text = error instanceof ApiError ? error.message : String(error);
+        const text = messageOf(error);
         const status = error instanceof ApiError ? error.status : 0;
         // What was there before stays readable while the server is away.
         setState((before) => ({

@@ -5,7 +5,7 @@
  * that a page keeps), stopped (by the reader) or failed (with the reason); each of them goes on where it stood with `more`.
  */
 import { useEffect, useState } from 'preact/hooks';
-import { ApiError, getBytes, getJson, sendJson } from './api.js';
+import { getBytes, getJson, messageOf, sendJson } from './api.js';
 import type { Call } from './trace.js';
 import { loadedColumns, TraceRows } from './trace_rows.js';
 
@@ -121,7 +121,7 @@ export class Loading {
       this.state = await this.#loadAll(abort.signal);
     } catch (error) {
       this.state = abort.signal.aborted ? 'stopped' : 'failed';
-      this.error = error instanceof ApiError ? error.message : String(error);
+      this.error = messageOf(error);
     }
     // What is on its way when the page is full is not waited for.
     abort.abort();
@@ -210,9 +210,7 @@ export function useChosen(
           setError('');
           if (!gone) redraw((count) => count + 1);
         })
-        .catch((refusal: unknown) =>
-          setError(refusal instanceof ApiError ? refusal.message : String(refusal)),
-        );
+        .catch((refusal: unknown) => setError(messageOf(refusal)));
     }, 120);
     return () => {
       gone = true;

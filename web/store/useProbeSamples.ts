@@ -7,7 +7,7 @@
  * sample) brings a ready store back to loading, at most every 5 s: an outage's gap closes by itself.
  */
 import { useEffect, useState } from 'preact/hooks';
-import { ApiError, getBlock } from './api.js';
+import { getBlock, messageOf } from './api.js';
 import type { Block } from './blocks.js';
 import { probes } from './fleet.js';
 import { subscribe, type TopicEvent } from './live.js';
@@ -67,7 +67,7 @@ function openStore(key: string, target: number, probeName: string, columns: read
       store.error = undefined;
     } catch (error) {
       if (abort.signal.aborted) return;
-      store.error = error instanceof ApiError ? error.message : String(error);
+      store.error = messageOf(error);
     } finally {
       for (const block of early) addBlock(set, block);
       early = undefined;

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
+import { eventually } from '../bench/rig/processes.js';
 import {
   endTrace,
   readTrace,
@@ -340,4 +341,28 @@ describe('filters', () => {
     expect(others[0]?.serial).toBe(all[0]?.serial);
     expect(new Set(all.map((row) => row.trace))).toEqual(new Set([String(id)]));
   });
+});
+
+describe('background processes', () => {
+  test('commits of autovacuum are no rows: nobody asked for them', async () => {
+    const all = await startTrace(cluster, 'all');
+    try {
+      await cluster.query("ALTER SYSTEM SET autovacuum_naptime = '1s'");
+      await cluster.query('SELECT pg_reload_conf()');
+      await cluster.query('CREATE TABLE churned (a int) WITH (autovacuum_analyze_threshold = 1)');
+      await cluster.query('INSERT INTO churned SELECT generate_series(1, 1000)');
+      await eventually('autovacuum analyzed the table', async () => {
+        const { rows: found } = await cluster.query(
+          "SELECT autoanalyze_count > 0 AS done FROM pg_stat_user_tables WHERE relname = 'churned'",
+        );
+        return found[0].done as boolean;
+      });
+    } finally {
+      await cluster.query('ALTER SYSTEM RESET autovacuum_naptime');
+      await cluster.query('SELECT pg_reload_conf()');
+    }
+    const seen = await endTrace(cluster, all, 'serial');
+    expect(seen.map(({ query }) => query)).toContain('INSERT INTO churned SELECT generate_series(1, 1000)');
+    expect(seen.filter(({ database }) => database === '').map(short)).toEqual([]);
+  }, 60_000);
 });

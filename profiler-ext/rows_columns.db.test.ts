@@ -1,6 +1,6 @@
 /** Each column against a source that is not ours: EXPLAIN (ANALYZE, BUFFERS, WAL), pg_stat_activity, pg_locks, the clock. */
 import { readFileSync } from 'node:fs';
-import type pg from 'pg';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
 import { endTrace, startProfiled, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
@@ -279,6 +279,29 @@ describe('query id', () => {
     expect(during).not.toBe(null);
     expect(all.find((row) => row.query?.includes('pg_stat_activity'))?.query_id).toBe(during);
     expect(all.find((row) => row.query === 'SELECT 2')?.query_id).toBe('');
+  });
+});
+
+describe('query id of a first statement', () => {
+  test('of a session that was there and of a new one: what later statements of the same text have', async (context) => {
+    if (major < 14) return context.skip();
+    await begin();
+    await client.query('SELECT a FROM big WHERE a = 1');
+    await client.query('SELECT a FROM big WHERE a = 2');
+    // The planner computes the division: it never comes to the executor.
+    for (const first of ['SELECT 1 / 0', 'SET work_mem = 4096', 'SELECT a FROM big WHERE a = 3']) {
+      const session = new pg.Client({ ...cluster.config(), application_name: 'columns' });
+      await session.connect();
+      await session.query(first).catch(() => undefined);
+      await session.end();
+    }
+    const all = await rows();
+    const scans = all.filter((row) => row.query?.startsWith('SELECT a FROM big'));
+    expect(scans).toHaveLength(3);
+    expect(new Set(scans.map((row) => row.query_id)).size).toBe(1);
+    const nameless = all.filter((row) => row.query !== '' && row.query_id === '');
+    expect(nameless.map((row) => row.query)).toEqual([]);
+    expect(all.map((row) => row.query)).toContain('SELECT 1 / 0');
   });
 });
 

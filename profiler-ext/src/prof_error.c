@@ -161,7 +161,8 @@ static void on_fatal(ErrorData *edata) {
 
 static void emit_log(ErrorData *edata) {
   if (edata->elevel >= ERROR && edata->elevel < PANIC && CritSectionCount == 0 && MyProc != NULL &&
-      OidIsValid(MyDatabaseId) && !proc_exit_inprogress && !prof_rendering && !IsParallelWorker() && prof_watching()) {
+      OidIsValid(MyDatabaseId) && !proc_exit_inprogress && !prof_rendering && !IsParallelWorker() && prof_watching() &&
+      (prof_active != NULL || prof_xact_asked())) {
     if (edata->elevel == ERROR)
       on_error(edata);
     else

@@ -12,6 +12,7 @@
 #include "jit/jit.h"
 #include "nodes/execnodes.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "prof_error.h"
 #include "prof_frame.h"
 #include "prof_hooks.h"
@@ -236,7 +237,27 @@ static void end(QueryDesc *queryDesc) {
     end_framed(frame, queryDesc);
 }
 
+#if PG_VERSION_NUM >= 140000
+static post_parse_analyze_hook_type previous_analyze;
+
+/*
+ * Core makes query ids before this hook, and only where somebody asked before: of the first statement that a session
+ * analyses under a trace it is made here, as core would have. Without it a client that connects for each of its statements
+ * would have none at all.
+ */
+static void analyze(ParseState *pstate, Query *query, JumbleState *jstate) {
+  if (previous_analyze != NULL) previous_analyze(pstate, query, jstate);
+  if (likely(!prof_watching()) || likely(query_id_enabled) || prof_rendering) return;
+  prof_hooks_ask_query_id();
+  if (IsQueryIdEnabled() && query->queryId == 0) (void)PROF_JUMBLE(query, pstate->p_sourcetext);
+}
+#endif
+
 void prof_hooks_install(void) {
+#if PG_VERSION_NUM >= 140000
+  previous_analyze = post_parse_analyze_hook;
+  post_parse_analyze_hook = analyze;
+#endif
   previous_start = ExecutorStart_hook != NULL ? ExecutorStart_hook : standard_ExecutorStart;
   ExecutorStart_hook = start;
   previous_run = ExecutorRun_hook != NULL ? ExecutorRun_hook : standard_ExecutorRun;

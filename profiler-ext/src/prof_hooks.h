@@ -20,7 +20,13 @@ extern void prof_hooks_install(void);
 /* Core computes query ids for this session because a trace runs. */
 extern bool prof_hooks_query_id_asked;
 
-/* compute_query_id = auto means: when somebody asks. From the session's next statement on. */
+#if PG_VERSION_NUM >= 160000
+#define PROF_JUMBLE(query, text) JumbleQuery(query)
+#elif PG_VERSION_NUM >= 140000
+#define PROF_JUMBLE(query, text) JumbleQuery(query, text)
+#endif
+
+/* compute_query_id = auto means: when somebody asks. From the next analysis of a statement on. */
 static inline void prof_hooks_ask_query_id(void) {
 #if PG_VERSION_NUM >= 140000
   if (unlikely(!query_id_enabled)) query_id_enabled = prof_hooks_query_id_asked = true;

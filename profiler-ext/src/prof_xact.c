@@ -64,6 +64,12 @@ void prof_xact_forget(void) {
   implicit_measured = false;
 }
 
+bool prof_xact_asked(void) {
+  LocalTransactionId lxid = PROF_VXID_LOCAL(MyProc);
+
+  return MyProcPort != NULL || (LocalTransactionIdIsValid(lxid) && lxid == prof_xact_lxid);
+}
+
 void prof_xact_begin_root(ProfFrame *frame) {
   if (likely(DatumGetInt32(pg_trigger_depth(NULL)) == 0)) return;
   if (implicit_serial == 0) implicit_serial = prof_next_serial();
@@ -160,6 +166,7 @@ void prof_xact_failed(const ErrorData *edata) {
 
 static inline void before_end(void) {
   if (deferred != NULL || (implicit_serial == 0 && !TransactionIdIsValid(GetTopTransactionIdIfAny()))) return;
+  if (unlikely(!prof_xact_asked())) return;
   if (begin_implicit()) {
     prof_frame_measure(&implicit);
     implicit_measured = true;
@@ -172,6 +179,8 @@ static void ended(bool committed) {
   busy = false;
   if (deferred != NULL)
     finish_deferred(NULL);
+  else if (unlikely(MyProcPort == NULL) && !implicit_measured && implicit_serial == 0 && !prof_error_in_transaction)
+    ; /* see prof_xact_asked(); now that the transaction has no number any more */
   else if (implicit_measured || implicit_serial != 0 || (!committed && prof_error_in_transaction) ||
            TransactionIdIsValid(GetTopTransactionIdIfAny()))
     finish_implicit(committed ? commit : rollback, NULL);

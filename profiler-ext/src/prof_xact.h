@@ -28,6 +28,12 @@ extern bool prof_xact_settle_stale(void);
 /* The process ends: no row of a deferred command is to be written any more. */
 extern void prof_xact_forget(void);
 
+/*
+ * Is this transaction one that somebody asked for: of a client, or one that a statement ran in? Those of background
+ * processes (autovacuum, what logical replication applies) are not: their commits and errors are no rows.
+ */
+extern bool prof_xact_asked(void);
+
 /* A root statement begins: one of a deferred trigger belongs to the commit that fires it. */
 extern void prof_xact_begin_root(ProfFrame *frame);
 

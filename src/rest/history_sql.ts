@@ -1,6 +1,7 @@
 /**
  * The statement behind a chart's past. In: a probe's definition and checked numbers; out: one COPY and the columns that it
- * yields. Every name comes from the catalogue, every value is a number: no text of a user is in it.
+ * yields. Every name comes from the catalogue, every value is a number, but the one key asked for: its text is in the
+ * statement as hexadecimal digits.
  */
 import type { ColumnSpec } from '../../native/index.js';
 import { quoteName } from '../base/reader.js';
@@ -20,7 +21,26 @@ export interface HistoryRequest {
   readonly metrics: readonly ProbeColumn[];
   /** Undefined: avg for gauges, last for counters and labels. */
   readonly aggregate: Aggregate | undefined;
+  /** Rows of one value of a key column alone. */
+  readonly key?: { readonly column: string; readonly value: string } | undefined;
   readonly limit: number;
+}
+
+/**
+ * The step for a span, ms; 0: rows as they were recorded. Raw where these are no more than `steps` moments, in any case so
+ * coarse that `keys` rows a moment stay below `maxRows`.
+ */
+export function chooseStepMs(wanted: {
+  spanMs: number;
+  intervalMs: number;
+  keys: number;
+  steps: number;
+  maxRows: number;
+}): number {
+  // One moment more than the span has steps: bins begin at round times.
+  const most = Math.max(1, Math.floor(wanted.maxRows / wanted.keys) - 2);
+  const stepMs = Math.ceil(wanted.spanMs / Math.min(wanted.steps, most));
+  return stepMs <= wanted.intervalMs ? 0 : stepMs;
 }
 
 const numbers: ReadonlySet<ColumnType> = new Set<ColumnType>([
@@ -60,8 +80,13 @@ export function historySql(
   const keyNames = keys.map((column) => quoteName(column.name));
   // Rows that say "this key is gone" are not measurements.
   const gone = definition.mode === 'delta' ? ' AND NOT gone' : '';
+  const { key } = request;
+  const one =
+    key === undefined
+      ? ''
+      : ` AND ${quoteName(key.column)}::text = (SELECT convert_from('\\x${Buffer.from(key.value).toString('hex')}', 'UTF8'))`;
   const from = `FROM pemhistory.${quoteName(definition.name)} WHERE target_id = ${request.target}
-    AND recorded_at >= ${moment(request.fromUs)} AND recorded_at < ${moment(request.toUs)}${gone}`;
+    AND recorded_at >= ${moment(request.fromUs)} AND recorded_at < ${moment(request.toUs)}${gone}${one}`;
   const order = ['recorded_at', ...keyNames].join(', ');
   const spec = ({ name, type }: { name: string; type: ColumnType }): ColumnSpec => ({ name, type });
   const time: ColumnSpec = { name: 'recorded_at', type: 'timestamptz' };

@@ -78,7 +78,8 @@ export function openApi(routes: readonly RestRoute[], version: string): JsonSche
     info: {
       title: 'PEM',
       version,
-      description: 'Times are µs since 1970-01-01 UTC unless a name says otherwise.',
+      description:
+        'Times are µs since 1970-01-01 UTC unless a name says otherwise. In rows of a probe, cells of type timestamptz are ISO 8601 text in UTC.',
     },
     servers: [{ url: '/pem/api/v1' }],
     paths,

@@ -314,6 +314,75 @@ test('without a step the server chooses one that a chart can show', async () => 
   expect(wide.json<History>().rows.length).toBeLessThan(1500);
 });
 
+test('many keys get fewer steps, and the newest rows are there; one key has all its steps', async () => {
+  const cpus = 200;
+  const seconds = 600;
+  await pem.query(`CREATE TABLE pempart.cpu_usage_test PARTITION OF pemhistory.cpu_usage
+    FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-01-02 00:00+00')`);
+  await pem.query(
+    `INSERT INTO pemhistory.cpu_usage (recorded_at, target_id, cpu, busy_percent)
+     SELECT timestamptz '2026-01-01 00:00+00' + s * interval '1 s', $1, 'cpu''' || c, s
+       FROM generate_series(0, $2::int - 1) s, generate_series(1, $3::int) c`,
+    [agent.hostTarget, seconds, cpus],
+  );
+  await pem.query(
+    `INSERT INTO pemdata.cpu_usage (target_id, cpu, recorded_at, _arrival, _seq)
+     SELECT $1, 'cpu''' || c, now(), 1, 1 FROM generate_series(1, $2::int) c`,
+    [agent.hostTarget, cpus],
+  );
+  const ask = (more: string) =>
+    ada.get(
+      `${base}/history/${agent.hostTarget}/cpu_usage?fromUs=${startUs}&toUs=${startUs + seconds * 1e6}&columns=busy_percent${more}`,
+    );
+  const all = await ask('&steps=600');
+  expect([all.headers['x-pem-truncated'], all.headers['x-pem-interval-ms']]).toEqual(['0', '1000']);
+  const stepMs = Number(all.headers['x-pem-step-ms']);
+  expect(stepMs).toBeGreaterThan(1000);
+  const newest = Math.max(...all.json<History>().rows.map((row) => Date.parse(String(row[0])) * 1000));
+  expect(newest).toBeGreaterThanOrEqual(startUs + (seconds - 1) * 1e6 - stepMs * 1000);
+  const one = await ask(`&steps=600&key=${encodeURIComponent("cpu:cpu'7")}`);
+  expect(one.headers['x-pem-step-ms']).toBe('0');
+  expect(one.json<History>().rows).toHaveLength(seconds);
+  expect((await ask('&steps=600&key=cpu:nobody')).json<History>().rows).toEqual([]);
+  for (const [key, code] of [
+    ['busy_percent:1', 'key_unknown'],
+    ['cpu', 'key_unknown'],
+    [':', 'key_unknown'],
+    ['cpu:%00', 'input_invalid'],
+  ] as const) {
+    const answer = await ask(`&key=${key}`);
+    expect([answer.status, answer.json<{ error: { code: string } }>().error.code]).toEqual([400, code]);
+  }
+});
+
+test('the interval in force on a target decides when rows are as recorded', async () => {
+  const path = `${base}/probe/config/${agent.hostTarget}/load_average`;
+  const span = `fromUs=${startUs}&toUs=${startUs + 3_600_000_000}&columns=${load}&steps=600`;
+  expect((await history(span)).headers['x-pem-step-ms']).toBe('6000');
+  await ada.send('PUT', path, { intervalMs: 20_000 });
+  try {
+    const answer = await history(span);
+    expect([answer.headers['x-pem-step-ms'], answer.headers['x-pem-interval-ms']]).toEqual(['0', '20000']);
+  } finally {
+    await ada.send('PUT', path, {});
+  }
+});
+
+test('who names no type gets JSON, as the description says', async () => {
+  const span = `fromUs=${startUs}&toUs=${startUs + 1_000_000}`;
+  for (const accept of ['*/*', 'text/html']) {
+    expect((await history(span, accept)).headers['content-type']).toContain('application/json');
+  }
+});
+
+test('a refusal says in words which field is missing, or not known', async () => {
+  const messageOf = async (query: string) =>
+    (await history(query)).json<{ error: { message: string } }>().error.message;
+  expect(await messageOf('toUs=1')).toBe('query fromUs: it is missing');
+  expect(await messageOf('fromUs=0&toUs=1&x=1')).toBe('query x: there is no such field here');
+  expect(await messageOf('fromUs=0&toUs=9007199254740992')).toContain('to 9007199254740991');
+});
+
 test('columns come from the catalogue alone', async () => {
   for (const columns of ['nothing', 'load;drop', '"', '_seq', 'target_id', '*', '1']) {
     const answer = await history(`fromUs=0&toUs=1&columns=${encodeURIComponent(columns)}`);

@@ -86,6 +86,14 @@ export function route<
 /** The session of a public route: nobody. */
 export const nobody: Session = { username: '', csrf: '', tokenHash: Buffer.alloc(0) };
 
+/** What is wrong with a field. Of fields that are missing, or unknown, the library speaks in its own terms. */
+function reasonOf(issue: v.BaseIssue<unknown>): string {
+  if (issue.type === 'strict_object' && issue.path !== undefined) {
+    return issue.expected === 'never' ? 'there is no such field here' : 'it is missing';
+  }
+  return issue.message;
+}
+
 /** @throws HttpError input_invalid naming place and field */
 export function parseInput(schema: Schema | undefined, value: unknown, place: string): unknown {
   if (schema === undefined) return undefined;
@@ -93,7 +101,11 @@ export function parseInput(schema: Schema | undefined, value: unknown, place: st
   if (result.success) return result.output;
   const issue = result.issues[0];
   const field = v.getDotPath(issue);
-  throw new HttpError(400, 'input_invalid', `${place}${field === null ? '' : ` ${field}`}: ${issue.message}`);
+  throw new HttpError(
+    400,
+    'input_invalid',
+    `${place}${field === null ? '' : ` ${field}`}: ${reasonOf(issue)}`,
+  );
 }
 
 /** @throws HttpError input_invalid */

@@ -29,12 +29,14 @@ export interface ChartPanelProps {
   readonly series: readonly PlottedSeries[] | ((set: SampleSet) => readonly PlottedSeries[]);
   /** Numeric columns to load. */
   readonly columns: readonly string[];
+  /** One key's samples alone, where a target may have many. */
+  readonly only?: `${string}:${string}`;
   readonly least?: number;
   readonly note?: string;
 }
 
 export function ChartPanel(props: ChartPanelProps) {
-  const state = useProbeSamples(props.target, props.probe, props.columns);
+  const state = useProbeSamples(props.target, props.probe, props.columns, props.only);
   const series = typeof props.series === 'function' ? props.series(state.set) : props.series;
   const data = alignSeries(state.set, series, state.fromS, state.toS);
   const empty = data[0].length === 0;

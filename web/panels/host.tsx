@@ -1,8 +1,6 @@
 /** Charts of a host: CPU, memory, load, disks, network. */
 import { ChartPanel, plot } from './ChartPanel.js';
 
-const wholeHost = (labels: Readonly<Record<string, string>>): boolean => labels.cpu === 'all';
-
 export function CpuPanel({ target }: { target: number }) {
   return (
     <ChartPanel
@@ -12,10 +10,11 @@ export function CpuPanel({ target }: { target: number }) {
       unit="percent"
       least={100}
       columns={['busy_percent', 'iowait_percent', 'steal_percent']}
+      only="cpu:all"
       series={[
-        plot('busy', 'busy_percent', { where: wholeHost, area: true }),
-        plot('I/O wait', 'iowait_percent', { where: wholeHost }),
-        plot('stolen', 'steal_percent', { where: wholeHost }),
+        plot('busy', 'busy_percent', { area: true }),
+        plot('I/O wait', 'iowait_percent'),
+        plot('stolen', 'steal_percent'),
       ]}
     />
   );

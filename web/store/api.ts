@@ -85,6 +85,8 @@ export interface BlockAnswer {
   readonly block: Block;
   /** Width of the buckets the server used, ms; 0 = raw samples. */
   readonly stepMs: number;
+  /** How often the probe runs on the target, ms; 0 = not said. */
+  readonly intervalMs: number;
   readonly truncated: boolean;
 }
 
@@ -93,6 +95,7 @@ export async function getBlock(path: string, signal?: AbortSignal): Promise<Bloc
   return {
     block: readBlock(bytes),
     stepMs: Number(headers.get('x-pem-step-ms') ?? 0),
+    intervalMs: Number(headers.get('x-pem-interval-ms') ?? 0),
     truncated: headers.get('x-pem-truncated') === '1',
   };
 }

@@ -68,6 +68,46 @@ test('a missing stretch is a gap with a null inside, not a line', () => {
   ]);
 });
 
+const line = (set: ReturnType<typeof createSampleSet>) =>
+  alignSeries(set, [{ column: 'n', transform: 'value', combine: 'sum' }], 0, 999)[1];
+
+test('samples that come less often for a while are a line, with one break where that began', () => {
+  const set = createSampleSet([], ['n']);
+  for (const at of [1, 2, 3, 23, 43, 63]) addBlock(set, block(at, [{ n: at }]));
+  expect(line(set)).toEqual([1, 2, 3, null, 23, 43, 63]);
+  const rates = alignSeries(set, [{ column: 'n', transform: 'rate', combine: 'sum' }], 0, 999);
+  expect(rates).toEqual([
+    [2, 3, 23, 43, 63],
+    [1, 1, null, 1, 1],
+  ]);
+});
+
+test('one sample between two outages stands alone', () => {
+  const set = createSampleSet([], ['n']);
+  for (const at of [1, 2, 3, 30, 90, 91]) addBlock(set, block(at, [{ n: at }]));
+  expect(line(set)).toEqual([1, 2, 3, null, 30, null, 90, 91]);
+});
+
+test('an interval that is known to be longer makes no gaps of two samples', () => {
+  const set = createSampleSet([], ['n']);
+  set.intervalS = 60;
+  for (const at of [10, 70]) addBlock(set, block(at, [{ n: at }]));
+  expect(line(set)).toEqual([10, 70]);
+});
+
+test('of one key alone the rows of the others are passed over', () => {
+  const set = createSampleSet(['cpu'], ['n'], { column: 'cpu', value: 'all' });
+  addBlock(
+    set,
+    block(1, [
+      { cpu: 'all', n: 5 },
+      { cpu: '0', n: 9 },
+    ]),
+  );
+  expect([...set.tracks.keys()]).toEqual(['all']);
+  expect(line(set)).toEqual([5]);
+});
+
 test('a sample that came already is not counted twice', () => {
   const set = createSampleSet([], ['n']);
   addBlock(set, block(5, [{ n: 1 }]));

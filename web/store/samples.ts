@@ -6,6 +6,8 @@
  * Invariants
  * 1. Times of a track ascend strictly: a sample at or before the last is ignored (snapshot and history overlap).
  * 2. NaN is NULL. A missing sample is no sample: charts draw a gap, never a line over it.
+ * 3. A gap is a distance beyond two and a half intervals that its neighbours do not have as well: a probe that ran less
+ *    often for a while (set so, or slowed down by its budget) has no gaps.
  */
 import type { Block } from './blocks.js';
 
@@ -25,14 +27,45 @@ export interface SampleSet {
   readonly keyColumns: readonly string[];
   readonly numericColumns: readonly string[];
   readonly tracks: Map<string, Track>;
-  /** Expected distance of samples, seconds; twice and a half of it without one is a gap. */
+  /** Rows of one key alone; the rows of others are passed over. */
+  readonly only: OneKey | undefined;
+  /** How often the probe runs now, seconds. */
   intervalS: number;
+  /** Width of the steps that history came in, seconds; 0: as recorded. */
+  stepS: number;
   /** Rises with every change: what charts watch. */
   version: number;
 }
 
-export function createSampleSet(keyColumns: readonly string[], numericColumns: readonly string[]): SampleSet {
-  return { keyColumns, numericColumns, tracks: new Map(), intervalS: 1, version: 0 };
+/** One value of a key column. */
+export interface OneKey {
+  readonly column: string;
+  readonly value: string;
+}
+
+export function createSampleSet(
+  keyColumns: readonly string[],
+  numericColumns: readonly string[],
+  only?: OneKey,
+): SampleSet {
+  return { keyColumns, numericColumns, tracks: new Map(), only, intervalS: 1, stepS: 0, version: 0 };
+}
+
+/** Samples of the longest track. */
+export function longestTrack(set: SampleSet): number {
+  let longest = 0;
+  for (const track of set.tracks.values()) longest = Math.max(longest, track.length);
+  return longest;
+}
+
+/** Is nothing known between the moments `at - 1` and `at`? */
+function isGap(times: ArrayLike<number>, length: number, at: number, gapS: number): boolean {
+  const distance = (times[at] as number) - (times[at - 1] as number);
+  if (distance <= gapS) return false;
+  const beside = [];
+  if (at > 1) beside.push((times[at - 1] as number) - (times[at - 2] as number));
+  if (at + 1 < length) beside.push((times[at + 1] as number) - (times[at] as number));
+  return beside.length === 0 || beside.some((other) => Math.abs(other - distance) > distance / 4);
 }
 
 function grow(old: Float64Array): Float64Array {
@@ -65,6 +98,7 @@ export function addBlock(set: SampleSet, block: Block, timeColumn?: string): voi
     const time = times === undefined ? block.recordedAtUs / 1e6 : times.number(row) / 1e6;
     const labels: Record<string, string> = {};
     for (const [name, column] of keys) labels[name] = column?.text(row) ?? '';
+    if (set.only !== undefined && labels[set.only.column] !== set.only.value) continue;
     const track = trackOf(set, labels);
     if (track.length > 0 && time <= (track.times[track.length - 1] as number)) continue;
     if (track.length === track.times.length) {
@@ -125,7 +159,9 @@ export function alignSeries(
 ): [number[], ...(number | null)[][]] {
   const moments = new Map<number, (number | null)[]>();
   const counts = new Map<number, number[]>();
-  const gapS = Math.max(set.intervalS * 2.5, 2.5);
+  /** Moments with a sample, also where it has no value (the first of a rate). */
+  const seen = new Set<number>();
+  const gapS = Math.max(set.intervalS, set.stepS, 1) * 2.5;
   for (const track of set.tracks.values()) {
     requests.forEach((request, at) => {
       if (request.where !== undefined && !request.where(track.labels)) return;
@@ -134,12 +170,14 @@ export function alignSeries(
       for (let index = 0; index < track.length; index += 1) {
         const time = track.times[index] as number;
         if (time < fromS || time > toS) continue;
+        seen.add(time);
         let value = values[index] as number;
         if (request.transform === 'rate') {
           if (index === 0) continue;
           const seconds = time - (track.times[index - 1] as number);
           const moved = value - (values[index - 1] as number);
-          value = seconds > gapS || moved < 0 ? Number.NaN : moved / seconds;
+          const isUnknown = moved < 0 || isGap(track.times, track.length, index, gapS);
+          value = isUnknown ? Number.NaN : moved / seconds;
         }
         if (Number.isNaN(value)) continue;
         value *= request.factor ?? 1;
@@ -161,10 +199,15 @@ export function alignSeries(
   const times = [...moments.keys()].sort((a, b) => a - b);
   const axis: number[] = [];
   const columns: (number | null)[][] = requests.map(() => []);
-  let last = Number.NaN;
-  for (const time of times) {
-    if (time - last > gapS) {
-      axis.push((last + time) / 2);
+  const sampled = [...seen].sort((a, b) => a - b);
+  let next = 0;
+  for (const [at, time] of times.entries()) {
+    let gap = false;
+    for (; next < sampled.length && (sampled[next] as number) <= time; next += 1) {
+      if (next > 0 && isGap(sampled, sampled.length, next, gapS)) gap = true;
+    }
+    if (gap && at > 0) {
+      axis.push(((times[at - 1] as number) + time) / 2);
       for (const column of columns) column.push(null);
     }
     axis.push(time);
@@ -176,7 +219,6 @@ export function alignSeries(
         value !== null && request.combine === 'avg' ? value / (count[at] as number) : value,
       );
     });
-    last = time;
   }
   return [axis, ...columns];
 }

@@ -4,7 +4,8 @@
  *
  * States of a store: loading (history asked for; live blocks already wait in `early`) → ready (early blocks added, later
  * ones at once); failed (history refused: live goes on, the reason is shown). Back-fill (a block older than the last
- * sample) brings a ready store back to loading, at most every 5 s: an outage's gap closes by itself.
+ * sample) brings a ready store back to loading, at most every 5 s: an outage's gap closes by itself. So does a page that is
+ * left open until its live samples are many: history has them in steps.
  */
 import { useEffect, useState } from 'preact/hooks';
 import { getBlock, messageOf } from './api.js';
@@ -12,7 +13,7 @@ import type { Block } from './blocks.js';
 import { probes } from './fleet.js';
 import { subscribe, type TopicEvent } from './live.js';
 import { rangeKey, route } from './route.js';
-import { addBlock, createSampleSet, type SampleSet, trim } from './samples.js';
+import { addBlock, createSampleSet, longestTrack, type OneKey, type SampleSet, trim } from './samples.js';
 
 interface Store {
   readonly set: SampleSet;
@@ -23,17 +24,28 @@ interface Store {
   close: () => void;
 }
 
+/** Steps of history: one for two pixels of a wide panel. */
+const steps = 600;
+/** A track with more live samples than this is read again, in steps. */
+const mostLive = 10_000;
+
 const stores = new Map<string, Store>();
 
 function notify(store: Store): void {
   for (const watcher of store.watchers) watcher();
 }
 
-function openStore(key: string, target: number, probeName: string, columns: readonly string[]): Store {
+function openStore(
+  key: string,
+  target: number,
+  probeName: string,
+  columns: readonly string[],
+  only: OneKey | undefined,
+): Store {
   const probe = probes.value.get(probeName);
   const range = route.value.range;
   const keys = (probe?.columns ?? []).filter((column) => column.role === 'key').map((column) => column.name);
-  const set = createSampleSet(keys, columns);
+  const set = createSampleSet(keys, columns, only);
   set.intervalS = (probe?.intervalMs ?? 1000) / 1000;
   const abort = new AbortController();
   const store: Store = {
@@ -53,16 +65,15 @@ function openStore(key: string, target: number, probeName: string, columns: read
     early ??= [];
     const toMs = range.live ? Date.now() : range.toMs;
     const fromMs = range.live ? toMs - range.ms : range.fromMs;
-    // A step per two pixels of a wide panel; raw samples where they are fewer.
-    const wanted = Math.ceil((toMs - fromMs) / 600);
-    const stepMs = wanted <= (probe?.intervalMs ?? 1000) ? 0 : wanted;
-    const query = `fromUs=${Math.floor(fromMs * 1000)}&toUs=${Math.floor((toMs + 5000) * 1000)}&stepMs=${stepMs}&columns=${columns.join(',')}`;
+    const one = only === undefined ? '' : `&key=${encodeURIComponent(`${only.column}:${only.value}`)}`;
+    const query = `fromUs=${Math.floor(fromMs * 1000)}&toUs=${Math.floor((toMs + 5000) * 1000)}&steps=${steps}&columns=${columns.join(',')}${one}`;
     try {
       if (probe?.history === false) return;
       const answer = await getBlock(`/history/${target}/${probeName}?${query}`, abort.signal);
       set.tracks.clear();
       addBlock(set, answer.block, 'recorded_at');
-      set.intervalS = Math.max(set.intervalS, answer.stepMs / 1000);
+      set.stepS = answer.stepMs / 1000;
+      set.intervalS = answer.intervalMs / 1000;
       store.truncated = answer.truncated;
       store.error = undefined;
     } catch (error) {
@@ -90,6 +101,9 @@ function openStore(key: string, target: number, probeName: string, columns: read
       return;
     }
     addBlock(set, block);
+    // A live block knows how often its probe runs: also where PEM or its budget changed that meanwhile.
+    if (block.intervalUs > 0) set.intervalS = block.intervalUs / 1e6;
+    if (longestTrack(set) > mostLive) reload();
     if (range.live) trim(set, Date.now() / 1000 - range.ms / 1000);
     notify(store);
   };
@@ -133,17 +147,27 @@ export interface ProbeSamples {
 
 const nothing = createSampleSet([], []);
 
-/** @param columns numeric columns to load and follow, in a fixed order */
-export function useProbeSamples(target: number, probeName: string, columns: readonly string[]): ProbeSamples {
+/**
+ * @param columns numeric columns to load and follow, in a fixed order
+ * @param only one key's samples alone: `<column>:<value>`
+ */
+export function useProbeSamples(
+  target: number,
+  probeName: string,
+  columns: readonly string[],
+  only?: `${string}:${string}`,
+): ProbeSamples {
   const columnList = columns.join(',');
-  const key = `${target}/${probeName}/${columnList}/${rangeKey.value}`;
+  const key = `${target}/${probeName}/${columnList}/${only ?? ''}/${rangeKey.value}`;
   const [, redraw] = useState(0);
   const [store, setStore] = useState<Store | undefined>(undefined);
   const known = probes.value.has(probeName);
 
   useEffect(() => {
     if (!known) return;
-    const opened = stores.get(key) ?? openStore(key, target, probeName, columnList.split(','));
+    const [column = '', value = ''] = only?.split(':', 2) ?? [];
+    const one = only === undefined ? undefined : { column, value };
+    const opened = stores.get(key) ?? openStore(key, target, probeName, columnList.split(','), one);
     let frame = 0;
     const watcher = (): void => {
       if (frame !== 0) return;
@@ -162,7 +186,7 @@ export function useProbeSamples(target: number, probeName: string, columns: read
       opened.watchers.delete(watcher);
       if (opened.watchers.size === 0) opened.close();
     };
-  }, [key, target, probeName, columnList, known]);
+  }, [key, target, probeName, columnList, only, known]);
 
   const range = route.value.range;
   const toS = range.live ? Date.now() / 1000 : range.toMs / 1000;
@@ -176,7 +200,7 @@ export function useProbeSamples(target: number, probeName: string, columns: read
         : store?.loading !== false
           ? 'Loading…'
           : range.live
-            ? `No sample of ${probeName} yet in this range. It runs every ${probe.intervalMs / 1000} s.`
+            ? `No sample of ${probeName} yet in this range. It runs every ${store?.set.intervalS ?? probe.intervalMs / 1000} s.`
             : `No sample of ${probeName} was kept for this range (kept for ${probe.retentionDays} days).`;
   return {
     set: store?.set ?? nothing,

@@ -483,8 +483,9 @@ async function prepare(all) {
 async function start(words) {
   await prepare(needs);
   say(`Set-up complete after ${((Date.now() - started) / 1000).toFixed(1)} s`);
+  // The distribution's own are found by the desk, which knows what version its cluster is of.
   const bin = serverBin();
-  const programs = bin === undefined ? {} : { PEM_PGBIN: bin };
+  const programs = bin === undefined || bin.startsWith('/usr/lib/postgresql/') ? {} : { PEM_PGBIN: bin };
   return foreground(process.execPath, ['dist/src/cli/pem.js', 'desk', ...words], programs);
 }
 

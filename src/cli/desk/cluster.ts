@@ -40,10 +40,18 @@ export function identityRules(users: readonly string[]): string {
   return `# Written by pem desk at every start.\n${lines.join('\n')}\n`;
 }
 
-/** The newest installed server from version 15 on. @throws PemError no_postgresql */
-export function findPrograms(): string {
+/**
+ * The programs that run the home's cluster: those of its own version, for a new one the newest installed from 15 on.
+ * @throws PemError no_postgresql
+ */
+export function findPrograms(home?: Home): string {
   const given = process.env.PEM_PGBIN;
   if (given !== undefined) return given;
+  const version = home?.path('data', 'PG_VERSION') ?? '';
+  if (existsSync(version)) {
+    const own = `/usr/lib/postgresql/${readFileSync(version, 'utf8').trim()}/bin`;
+    if (existsSync(join(own, 'initdb'))) return own;
+  }
   for (let major = 40; major >= 15; major--) {
     const folder = `/usr/lib/postgresql/${major}/bin`;
     if (existsSync(join(folder, 'initdb'))) return folder;

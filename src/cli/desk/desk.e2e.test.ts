@@ -3,7 +3,7 @@
  * process killed in turn, the desk itself killed, Ctrl-C. Needs the build (npm test makes it).
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -183,9 +183,12 @@ test('the cluster trusts nobody and lets agents in by certificate alone', async 
 });
 
 test('a second desk in the same home is refused and harms nothing', async () => {
-  const second = startDesk();
-  expect(await second.exit).toBe(1);
-  expect(second.output()).toMatch(/^pem: desk_running: .*kill \d+/m);
+  const settings = readFileSync(join(home, 'settings.toml'), 'utf8');
+  for (const second of [startDesk(), startDesk('--port', String(await freePort()))]) {
+    expect(await second.exit).toBe(1);
+    expect(second.output()).toMatch(/^pem: desk_running: .*kill \d+/m);
+  }
+  expect(readFileSync(join(home, 'settings.toml'), 'utf8')).toBe(settings);
   await freshData();
 });
 
@@ -219,14 +222,22 @@ for (const [name, words] of [
   });
 }
 
-test('the desk killed for good takes its processes along; the next start finds everything', async () => {
+test('the desk killed for good takes its processes along; the next start finds everything, also on another port', async () => {
   const desk = Number(readFileSync(join(home, 'desk.pid'), 'utf8').split(' ')[0]);
   process.kill(desk, 'SIGKILL');
   await running.exit;
   await eventually('no process of it is left', () => find('') === undefined);
+  const settings = readFileSync(join(home, 'settings.toml'), 'utf8');
+  const moved = await freePort();
+  writeFileSync(
+    join(home, 'settings.toml'),
+    settings.replace(/^database_port = .*/m, `database_port = ${moved}`),
+  );
   running = startDesk();
   await linkToken(running);
   await freshData();
+  expect(knownDesk(home)?.databasePort).toBe(moved);
+  expect(await query('SELECT port FROM pem.server')).toEqual([{ port: moved }]);
 });
 
 test('Ctrl-C ends every process and leaves a cluster that was shut down', async () => {

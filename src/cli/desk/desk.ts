@@ -8,11 +8,10 @@
  */
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync, unwatchFile, watchFile } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, unwatchFile, watchFile } from 'node:fs';
 import { join } from 'node:path';
 import { configText, readConfig } from '../../../agent/config.js';
 import { type Conninfo, formatConninfo } from '../../base/conninfo.js';
-import { PemError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { authorityFiles, writeWhole } from '../../pki/authority.js';
 import { createToken } from '../../schema/users.js';
@@ -29,6 +28,7 @@ import {
   isFree,
   isRoot,
   openHome,
+  portTaken,
   postgresUser,
   prepareHome,
   programRoot,
@@ -55,9 +55,17 @@ export async function desk(options: DeskOptions): Promise<void> {
     return;
   }
   const stopped = signalled();
-  const home = await openHome(directory, options.port);
+  // First of all: a second start must not change what the running one lives by.
+  const unlock = lockHome(directory);
+  try {
+    await run(await openHome(directory, options.port), options, stopped);
+  } finally {
+    unlock();
+  }
+}
+
+async function run(home: Home, options: DeskOptions, stopped: Promise<string>): Promise<void> {
   const log = openDeskLog(home.path('log', 'desk.log'));
-  const unlock = lockHome(home);
   const supervisor = openSupervisor(home.path('log'), log);
   try {
     await Promise.race([bringUp(home, options, supervisor, log), stopped]);
@@ -66,7 +74,6 @@ export async function desk(options: DeskOptions): Promise<void> {
   } finally {
     unwatchFile(home.path('ca', authorityFiles.revoked));
     await supervisor.stop();
-    unlock();
   }
 }
 
@@ -102,17 +109,11 @@ async function asPostgres(directory: string, options: DeskOptions): Promise<numb
 
 async function bringUp(home: Home, options: DeskOptions, supervisor: Supervisor, log: Log): Promise<void> {
   const from = Date.now();
-  const bin = findPrograms();
+  const bin = findPrograms(home);
   const authority = await ensureAuthority(home.path('ca'));
   await prepareCluster(home, bin, log);
   await endLeftover(home, log);
-  if (!(await isFree(home.databasePort))) {
-    throw new PemError(
-      'port_taken',
-      `port ${home.databasePort} of PEM's cluster is taken by another program; end that one ("ss -ltnp" names it)`,
-      'operator',
-    );
-  }
+  if (!(await isFree(home.databasePort))) throw portTaken(home.databasePort, "PEM's cluster");
   await supervisor.start(clusterProcess(home, bin));
   log.info({ port: home.databasePort, ms: Date.now() - from }, 'PostgreSQL is up');
 
@@ -139,6 +140,8 @@ async function bringUp(home: Home, options: DeskOptions, supervisor: Supervisor,
       'desk',
     ]),
   );
+  // Whoever answers there instead would pass for ours, and be handed the sign-in link.
+  if (!(await isFree(home.webPort))) throw portTaken(home.webPort, 'the page');
   await supervisor.start({
     ...program('server', [
       'server',
@@ -226,29 +229,27 @@ async function ensureAgent(home: Home, superuser: Conninfo, caSha256: string, lo
     );
     rmSync(tokenFile);
   }
-  const { agentId, role, pem, master } = readConfig(config);
-  if (master === null) {
-    const { host, port, dbname, sslmode } = pem;
-    const place = formatConninfo({
-      host: `${host}`,
-      port: `${port}`,
-      dbname: `${dbname}`,
-      sslmode: `${sslmode}`,
-    });
-    const text = configText({
-      agentId,
-      role,
-      conninfo: place,
-      master: { conninfo: formatConninfo(address(home, 'pem_master')) },
-    });
-    writeWhole(config, text, 0o600);
-  }
+  const { agentId } = readConfig(config);
+  followHome(config, home);
   await withClient(superuser, async (client) => {
-    const there = await client.query(
-      'SELECT FROM pem.server s JOIN pem.target t ON t.id = s.target_id WHERE s.host = $1 AND t.deleted_at IS NULL',
+    // The private cluster is known by its identifier: port and socket folder may be others by now, and whoever took it off
+    // the list does not want it back.
+    const known = await client.query<{ target_id: string }>(
+      `SELECT s.target_id FROM pem.server s
+        WHERE s.host = $1 OR (s.host LIKE '/%' AND s.system_identifier = (SELECT c.system_identifier FROM pg_control_system() c))`,
       [home.socketDirectory],
     );
-    if (there.rowCount !== 0) return;
+    if (known.rows.length > 0) {
+      const moved = await client.query(
+        `UPDATE pem.server SET host = $1, port = $2 WHERE target_id = ANY ($3) AND (host, port) <> ($1, $2)`,
+        [home.socketDirectory, home.databasePort, known.rows.map((row) => row.target_id)],
+      );
+      if (moved.rowCount !== 0) {
+        await client.query('SELECT pem.bump_config(ARRAY[$1::int])', [agentId]);
+        log.info({ port: home.databasePort }, 'agent 1 finds the private cluster at its new address');
+      }
+      return;
+    }
     const target = await addServer(client, 'PEM', {
       agent: agentId,
       host: home.socketDirectory,
@@ -260,6 +261,35 @@ async function ensureAgent(home: Home, superuser: Conninfo, caSha256: string, lo
     });
     log.info({ target }, 'agent 1 watches the private cluster');
   });
+}
+
+/** Brings agent.toml to the duties of agent 1 and to the ports and folders of this home; what else stands in it stays. */
+function followHome(config: string, home: Home): void {
+  const { agentId, role, pem, master } = readConfig(config);
+  const { host, dbname, sslmode } = pem;
+  const place = formatConninfo({
+    host: `${host}`,
+    port: `${home.databasePort}`,
+    dbname: `${dbname}`,
+    sslmode: `${sslmode}`,
+  });
+  const duties = formatConninfo(address(home, 'pem_master'));
+  const before = readFileSync(config, 'utf8');
+  let text = before;
+  if (master === null) {
+    text = configText({ agentId, role, conninfo: place, master: { conninfo: duties } });
+  } else {
+    const wanted = [
+      { old: `${pem.port}` === `${home.databasePort}` ? undefined : pem.port, section: 'pem', value: place },
+      { old: formatConninfo(master) === duties ? undefined : '', section: 'master', value: duties },
+    ];
+    for (const { old, section, value } of wanted) {
+      if (old === undefined) continue;
+      const line = new RegExp(`(^\\[${section}\\][^[]*?^conninfo = )"[^"\\n]*"`, 'm');
+      text = text.replace(line, (_all, start: string) => `${start}${JSON.stringify(value)}`);
+    }
+  }
+  if (text !== before) writeWhole(config, text, 0o600);
 }
 
 /** The address with a one-time sign-in link: the token stands behind '#', which no server or proxy ever sees. */

@@ -12,7 +12,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { hostRules, identityRules } from './cluster.js';
+import { findPrograms, hostRules, identityRules } from './cluster.js';
 import { freePort, knownDesk, openHome, programCopy } from './home.js';
 import { lockHome } from './lock.js';
 
@@ -74,15 +74,46 @@ test('a taken port is passed over', async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
+test('the port that was asked for is that one or none: nobody else is taken for the page', async () => {
+  const server = createServer();
+  const taken = await freePort(28_000);
+  await new Promise<void>((resolve) => server.listen(taken, '127.0.0.1', resolve));
+  await expect(openHome(join(folder, 'home'), taken)).rejects.toMatchObject({
+    code: 'port_taken',
+    message: expect.stringContaining(`port ${taken}`),
+  });
+  await new Promise((resolve) => server.close(resolve));
+  expect((await openHome(join(folder, 'home'), taken)).webPort).toBe(taken);
+});
+
+test('a cluster is run by the programs of its own version where they are installed', async () => {
+  const home = await openHome(join(folder, 'home'), undefined);
+  const given = process.env.PEM_PGBIN;
+  delete process.env.PEM_PGBIN;
+  try {
+    const newest = findPrograms(home);
+    mkdirSync(home.path('data'));
+    writeFileSync(home.path('data', 'PG_VERSION'), `${/(\d+)\/bin$/.exec(newest)?.[1]}\n`);
+    expect(findPrograms(home)).toBe(newest);
+    writeFileSync(home.path('data', 'PG_VERSION'), '9.6\n');
+    expect(findPrograms(home)).toBe(newest);
+    process.env.PEM_PGBIN = '/opt/pg/bin';
+    expect(findPrograms(home)).toBe('/opt/pg/bin');
+  } finally {
+    delete process.env.PEM_PGBIN;
+    if (given !== undefined) process.env.PEM_PGBIN = given;
+  }
+});
+
 test('one desk per home: a second one is refused, the lock of a dead one is taken over', async () => {
   const home = await openHome(join(folder, 'home'), undefined);
   // Process 1 runs, but it is not the one that wrote this.
   writeFileSync(home.path('desk.pid'), '1 0\n');
-  const release = lockHome(home);
+  const release = lockHome(home.directory);
   expect(readFileSync(home.path('desk.pid'), 'utf8')).toMatch(new RegExp(`^${process.pid} \\d+\n$`));
   const stat = readFileSync('/proc/1/stat', 'utf8');
   writeFileSync(home.path('desk.pid'), `1 ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}\n`);
-  expect(() => lockHome(home)).toThrow(expect.objectContaining({ code: 'desk_running' }));
+  expect(() => lockHome(home.directory)).toThrow(expect.objectContaining({ code: 'desk_running' }));
   release();
   expect(existsSync(home.path('desk.pid'))).toBe(false);
 });

@@ -193,7 +193,10 @@ function copyProgram(target: string): void {
   }
 }
 
-/** Opens PEM_HOME as the user that owns it; at the first time ports are chosen and written down. */
+/**
+ * Opens PEM_HOME as the user that owns it (the caller holds its lock); at the first time ports are chosen and written down.
+ * @throws PemError port_taken where the port that was asked for is not free, settings_syntax, no_free_port
+ */
 export async function openHome(directory: string, wantedWebPort: number | undefined): Promise<Home> {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
@@ -205,12 +208,14 @@ export async function openHome(directory: string, wantedWebPort: number | undefi
     settings = {
       // Not always the same one: a desk that is down must not lose its port to the next one's start.
       database_port: await freePort(25_000 + Math.floor(Math.random() * 3_000)),
-      web_port: await freePort(wantedWebPort ?? 8790),
+      web_port: wantedWebPort ?? (await freePort(8790)),
       socket_directory: newSocketDirectory(directory),
     };
   }
-  if (wantedWebPort !== undefined) settings.web_port = wantedWebPort;
-  else settings.web_port = await freePort(settings.web_port);
+  if (wantedWebPort !== undefined) {
+    if (!(await isFree(wantedWebPort))) throw portTaken(wantedWebPort, 'the page');
+    settings.web_port = wantedWebPort;
+  } else settings.web_port = await freePort(settings.web_port);
   settings.socket_directory = checkSocketDirectory(settings.socket_directory, directory);
   writeWhole(file, `# Written by pem desk; edit while it is down.\n${stringify(settings)}\n`, 0o600);
   for (const name of ['secrets', 'log', 'tls']) {
@@ -248,6 +253,15 @@ export async function freePort(from: number): Promise<number> {
     if (await isFree(candidate)) return candidate;
   }
   throw new PemError('no_free_port', `no free port from ${from} on 127.0.0.1`, 'outside');
+}
+
+/** Somebody else has a port that a desk needs. */
+export function portTaken(taken: number, what: string): PemError {
+  return new PemError(
+    'port_taken',
+    `port ${taken} of ${what} is taken by another program; end that one ("ss -ltnp" names it) or choose another port`,
+    'operator',
+  );
 }
 
 export async function isFree(candidate: number): Promise<boolean> {

@@ -2,19 +2,20 @@
  * One desk per PEM_HOME: desk.pid holds the pid and start time of the desk that runs. A pid alone is not enough, since a
  * killed desk's number is soon another program's.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { PemError } from '../../base/errors.js';
 import { writeWhole } from '../../pki/authority.js';
-import type { Home } from './home.js';
 
-/** Takes the lock; the returned function lets it go. @throws PemError desk_running */
-export function lockHome(home: Home): () => void {
-  const file = home.path('desk.pid');
+/** Takes the lock of a home, made where missing; the returned function lets it go. @throws PemError desk_running */
+export function lockHome(directory: string): () => void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const file = join(directory, 'desk.pid');
   const owner = deskOf(file);
   if (owner !== undefined && owner !== process.pid) {
     throw new PemError(
       'desk_running',
-      `PEM runs already in ${home.directory} (process ${owner}); end it with: kill ${owner}`,
+      `PEM runs already in ${directory} (process ${owner}); end it with: kill ${owner}`,
       'operator',
     );
   }

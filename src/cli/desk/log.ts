@@ -1,11 +1,27 @@
 /**
- * Logs of a desk: files that are moved aside at a start when they have grown past 8 MB (one old copy is kept), and the
- * desk's own events, one JSON line each in log/desk.log and the same in words at the terminal that started it.
+ * Logs of a desk: files that are moved aside when they have grown past 8 MB (one old copy is kept), and the desk's own
+ * events, one JSON line each in log/desk.log and the same in words at the terminal that started it.
  */
-import { openSync, renameSync, statSync, writeSync } from 'node:fs';
+import { copyFileSync, openSync, renameSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { type Log, openLog } from '../../base/log.js';
 
 const longestBytes = 8 * 1024 * 1024;
+
+/**
+ * Empties a log that has grown too long while its process writes on (it appends, so it goes on at the start), after a copy
+ * was taken: a line that comes between the two is lost. A full disk keeps the log as it is.
+ * @returns the error that kept it from being moved aside
+ */
+export function shortenLogFile(path: string): Error | undefined {
+  try {
+    if (statSync(path).size <= longestBytes) return undefined;
+    copyFileSync(path, `${path}.1`);
+    truncateSync(path);
+    return undefined;
+  } catch (error) {
+    return error as Error;
+  }
+}
 
 /** A descriptor to append to; the caller closes it. */
 export function openLogFile(path: string): number {

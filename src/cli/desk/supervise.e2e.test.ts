@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -108,6 +108,30 @@ test('a log that has grown large is moved aside at the next start', async () => 
   await supervisor.start(spec('a'));
   expect(readFileSync(join(folder, 'a.log.1')).length).toBe(9 * 1024 * 1024);
   expect(readFileSync(join(folder, 'a.log'), 'utf8').length).toBeLessThan(1000);
+});
+
+test('a log that grows large under its process is moved aside too, and the process writes on', async () => {
+  const looking = openSupervisor(folder, pino({ level: 'silent' }), { logLookMs: 20 });
+  try {
+    await looking.start({
+      ...spec('talks'),
+      command: [
+        process.execPath,
+        '-e',
+        `console.log('x'.repeat(9 * 1024 * 1024)); require('fs').writeFileSync('talks.pids', process.pid + '\\n');
+         setInterval(() => console.log('still here'), 20);`,
+      ],
+    });
+    const size = (name: string): number =>
+      existsSync(join(folder, name)) ? statSync(join(folder, name)).size : 0;
+    while (size('talks.log.1') === 0 || size('talks.log') > 1024 * 1024 || size('talks.log') === 0)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(size('talks.log.1')).toBeGreaterThan(9 * 1024 * 1024);
+    expect(readFileSync(join(folder, 'talks.log'), 'utf8')).toMatch(/^(still here\n)+$/);
+    expect(statSync(join(folder, 'talks.log.1')).mode & 0o077).toBe(0);
+  } finally {
+    await looking.stop();
+  }
 });
 
 function alive(pid: number): boolean {

@@ -2,8 +2,8 @@
  * Keeps a list of processes alive and ends them in order.
  *
  * In: what to run. Out: one log line for each start that was not asked for, each death, each stop. Output of a process
- * goes to its own file in the log folder, which is moved aside at the start when it has grown past 8 MB (one old copy is
- * kept). A process that dies is started again after 0.1 s, doubling to 30 s while it keeps dying young.
+ * goes to its own file in the log folder, which is moved aside when it has grown past 8 MB (one old copy is kept; looked
+ * at once a minute). A process that dies is started again after 0.1 s, doubling to 30 s while it keeps dying young.
  *
  * Every process has its own process group, so that Ctrl-C at a terminal reaches the desk alone, and `setpriv
  * --pdeathsig` makes the kernel end it when the desk is killed for good. `stop` ends them last started first, each within
@@ -12,13 +12,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PemError } from '../../base/errors.js';
+import { errorCode, PemError } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
-import { openLogFile } from './log.js';
+import { openLogFile, shortenLogFile } from './log.js';
 
 const youngMs = 10_000;
 const firstWaitMs = 100;
 const longestWaitMs = 30_000;
+const logLookMs = 60_000;
 
 export interface ProcessSpec {
   readonly name: string;
@@ -46,9 +47,21 @@ interface Kept {
   timer: NodeJS.Timeout | undefined;
 }
 
-export function openSupervisor(logDirectory: string, log: Log): Supervisor {
+export function openSupervisor(
+  logDirectory: string,
+  log: Log,
+  options: { readonly logLookMs?: number } = {},
+): Supervisor {
   const kept: Kept[] = [];
   let stopping = false;
+  const logs = setInterval(() => {
+    for (const name of [...kept.map((entry) => entry.spec.name), 'desk']) {
+      const failure = shortenLogFile(join(logDirectory, `${name}.log`));
+      if (failure !== undefined && errorCode(failure) !== 'ENOENT')
+        log.warn({ process: name, code: errorCode(failure) }, 'its log cannot be moved aside');
+    }
+  }, options.logLookMs ?? logLookMs);
+  logs.unref();
 
   const launch = (entry: Kept): void => {
     const { spec } = entry;
@@ -98,6 +111,7 @@ export function openSupervisor(logDirectory: string, log: Log): Supervisor {
     pid: (name) => kept.find((entry) => entry.spec.name === name)?.child?.pid,
     async stop() {
       stopping = true;
+      clearInterval(logs);
       for (const entry of kept) clearTimeout(entry.timer);
       for (const entry of [...kept].reverse()) {
         const child = entry.child;

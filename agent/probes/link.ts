@@ -17,6 +17,7 @@ import type { ConnectOptions, PgConn } from '../../native/index.js';
 import { errorCode, errorText, PemError } from '../../src/base/errors.js';
 import { type Clock, pause } from '../scheduler/clock.js';
 import type { ConnectGate } from './gate.js';
+import { explainPassword } from './passfile.js';
 import { type Release, Slots } from './slots.js';
 
 export type Connect = (options: ConnectOptions) => Promise<PgConn>;
@@ -309,13 +310,11 @@ export class ServerLink implements Lender {
       await aborting(gate.turn(), purpose.signal ?? this.over.signal);
       gate.check();
       this.options.onConnect();
+      const params = this.options.params(database);
       try {
-        return await this.options.connect({
-          params: this.options.params(database),
-          timeoutMs: linkLimits.connectMs,
-        });
+        return await this.options.connect({ params, timeoutMs: linkLimits.connectMs });
       } catch (error) {
-        const why = errorText(error);
+        const why = explainPassword(errorText(error), params.passfile);
         const isUnanswered = errorCode(error) === 'connect_timeout';
         // Two connections would leave the role one to spare.
         const isSettling = this.slots.isFull && clock.monotonicMs() - this.leftAtMs < linkLimits.settleMs;

@@ -112,7 +112,7 @@ export async function runWeb(options: WebOptions): Promise<WebServer> {
     const latest = new LatestSource(reader, probes);
     const hub = new PushHub({ publisher: server, source: latest, log });
     const watchSource = {
-      look: (username: string) => lookAs(pool, username),
+      look: (username: string, withFleet: boolean) => lookAs(pool, username, withFleet),
       stillOpen: (hashes: readonly Buffer[]) => sessions.stillOpen(hashes),
     };
     const watch = new Watch(hub, watchSource, log, options.watch);

@@ -63,7 +63,16 @@ export interface Client {
   group: Group | undefined;
   isSending: boolean;
   isStalling: boolean;
-  fleet: string;
+  /** Version of the fleet's states that it has; 0: none. */
+  fleet: number;
+}
+
+/** States of agents and servers for one user's clients. */
+export interface FleetNews {
+  readonly version: number;
+  whole(): string;
+  /** What is new since the version before; undefined: the whole is to be sent. */
+  readonly change: string | undefined;
 }
 
 export class PushHub implements TopicHost {
@@ -127,7 +136,7 @@ export class PushHub implements TopicHost {
       group: undefined,
       isSending: false,
       isStalling: false,
-      fleet: '',
+      fleet: 0,
     };
     this.#clients.add(client);
     return client;
@@ -395,9 +404,10 @@ export class PushHub implements TopicHost {
   }
 
   /** Agents and servers for the client, where it does not have them yet. */
-  sendFleet(client: Client, fleet: string): void {
-    if (client.fleet === fleet || client.slowSinceMs !== undefined) return;
-    if (this.#sendTo(client, fleet) !== 'dropped') client.fleet = fleet;
+  sendFleet(client: Client, news: FleetNews): void {
+    if (client.fleet === news.version || client.slowSinceMs !== undefined) return;
+    const text = client.fleet === news.version - 1 && client.fleet > 0 ? news.change : undefined;
+    if (this.#sendTo(client, text ?? news.whole()) !== 'dropped') client.fleet = news.version;
   }
 
   // --- snapshots ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import { formatAgo, formatValue, formatVersion } from '../ui/format.js';
 import { Meter } from '../ui/Meter.js';
 import { Panel } from '../ui/Panel.js';
 import { Sparkline } from '../ui/Sparkline.js';
-import { AgentBadge, StatusBadge, statusMarks } from '../ui/StatusBadge.js';
+import { AgentBadge, ServerBadge, statusMarks } from '../ui/StatusBadge.js';
 
 function Tile({ title, list }: { title: string; list: readonly { status: Status }[] }) {
   const count = (status: Status): number => list.filter((entry) => entry.status === status).length;
@@ -140,7 +140,8 @@ const agentColumns: readonly TableColumn<Agent>[] = [
     minor: true,
   },
   { title: 'System', value: (agent) => agent.os, minor: true },
-  { title: 'Team', value: (agent) => agent.team ?? agent.owner, minor: true },
+  { title: 'Team', value: (agent) => agent.team, minor: true },
+  { title: 'Owner', value: (agent) => agent.owner, minor: true },
   {
     title: 'Last seen',
     value: (agent) => agent.lastSeenUs,
@@ -153,7 +154,7 @@ const serverColumns: readonly TableColumn<Server>[] = [
   {
     title: 'Status',
     value: (server) => order[server.status],
-    cell: (server) => <StatusBadge status={server.status} />,
+    cell: (server) => <ServerBadge server={server} />,
   },
   {
     title: 'Server',
@@ -163,13 +164,13 @@ const serverColumns: readonly TableColumn<Server>[] = [
   {
     title: 'Active / all sessions',
     value: () => null,
-    cell: (server) => <ServerSessions target={server.targetId} />,
+    cell: (server) => server.status === 'up' && <ServerSessions target={server.targetId} />,
     numeric: true,
   },
   {
     title: 'Transactions',
     value: () => null,
-    cell: (server) => <ServerTransactions target={server.targetId} />,
+    cell: (server) => server.status === 'up' && <ServerTransactions target={server.targetId} />,
     numeric: true,
   },
   {
@@ -181,7 +182,7 @@ const serverColumns: readonly TableColumn<Server>[] = [
   {
     title: 'Up for',
     value: () => null,
-    cell: (server) => <ServerUptime target={server.targetId} />,
+    cell: (server) => server.status === 'up' && <ServerUptime target={server.targetId} />,
     numeric: true,
   },
   { title: 'Address', value: addressOf, minor: true },
@@ -190,7 +191,8 @@ const serverColumns: readonly TableColumn<Server>[] = [
     value: (server) => agentsById.value.get(server.agentId ?? 0)?.name ?? null,
     minor: true,
   },
-  { title: 'Team', value: (server) => server.team ?? server.owner, minor: true },
+  { title: 'Team', value: (server) => server.team, minor: true },
+  { title: 'Owner', value: (server) => server.owner, minor: true },
 ];
 
 export function Fleet() {
@@ -199,11 +201,11 @@ export function Fleet() {
   const matches = (...texts: (string | null)[]): boolean =>
     word === '' || texts.some((text) => text?.toLowerCase().includes(word) === true);
   const shownAgents = agents.value.filter((agent) =>
-    matches(agent.name, agent.hostname, agent.team, agent.os, agent.status),
+    matches(agent.name, agent.hostname, agent.team, agent.owner, agent.os, agent.status),
   );
   const watched = servers.value.filter((server) => server.managed);
   const shownServers = watched.filter((server) =>
-    matches(server.name, server.host, server.team, server.status),
+    matches(server.name, server.host, server.team, server.owner, server.status, server.error),
   );
   return (
     <main>
@@ -216,7 +218,7 @@ export function Fleet() {
             type="search"
             id="find"
             value={filter}
-            placeholder="name, host, team, status"
+            placeholder="name, host, team, owner, status, reason"
             onInput={(event) => setFilter(event.currentTarget.value)}
           />
         </label>

@@ -33,6 +33,11 @@ export function ServerPage({ target }: { target: number }) {
         <a href={`#/profiler/${target}`}>SQL profiler</a>
         <RangeBar />
       </header>
+      {server.error !== null && server.status !== 'up' && (
+        <p class="error" role="alert">
+          Its agent cannot watch it: {server.error}
+        </p>
+      )}
       <div class="grid">
         <SessionsPanel target={target} />
         <TransactionsPanel target={target} />

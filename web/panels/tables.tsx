@@ -3,7 +3,7 @@ import { useMemo, useState } from 'preact/hooks';
 import { probes } from '../store/fleet.js';
 import { cellNumber, cellText, type LatestRow, useLatest } from '../store/useLatest.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
-import { formatAgo, formatValue } from '../ui/format.js';
+import { formatAgo, formatSetting, formatValue } from '../ui/format.js';
 import { Meter } from '../ui/Meter.js';
 import { Panel } from '../ui/Panel.js';
 
@@ -184,13 +184,21 @@ export function DatabasesTable({ target }: { target: number }) {
   );
 }
 
+const sizeOf = (row: LatestRow): number =>
+  cellNumber(row, 'estimated_rows') < 0 ? Number.NaN : cellNumber(row, 'estimated_bytes');
 const tableColumns: readonly TableColumn<LatestRow>[] = [
   text('Database', 'database_name', true),
   {
     title: 'Table',
     value: (row) => `${cellText(row, 'schema_name')}.${cellText(row, 'table_name')}`,
   },
-  number('Size', 'estimated_bytes', 'bytes'),
+  {
+    // As of the last vacuum or analyze; before the first one (reltuples −1) nothing is known.
+    title: 'Size',
+    value: sizeOf,
+    cell: (row) => formatValue(sizeOf(row), 'bytes'),
+    numeric: true,
+  },
   number('Live rows', 'n_live_tup', 'count'),
   number('Dead rows', 'n_dead_tup', 'count'),
   number('Seq. scans', 'seq_scan', 'count', true),
@@ -222,12 +230,7 @@ const settingColumns: readonly TableColumn<LatestRow>[] = [
   {
     title: 'Value',
     value: (row) => cellText(row, 'setting'),
-    cell: (row) => (
-      <code>
-        {cellText(row, 'setting')}
-        {cellText(row, 'unit') === null ? '' : ` × ${cellText(row, 'unit')}`}
-      </code>
-    ),
+    cell: (row) => <code>{formatSetting(cellText(row, 'setting'), cellText(row, 'unit'))}</code>,
   },
   text('Source', 'source'),
   text('Category', 'category', true),
@@ -238,8 +241,9 @@ const settingColumns: readonly TableColumn<LatestRow>[] = [
     minor: true,
   },
 ];
-// No source: the agent's own session changed it, the server did not.
-const changedSetting = (row: LatestRow): boolean => !['default', null].includes(cellText(row, 'source'));
+// No source, or the client: the agent's own session set it, the server did not.
+const changedSetting = (row: LatestRow): boolean =>
+  !['default', 'client', null].includes(cellText(row, 'source'));
 const settingSearch = ['name', 'setting', 'category'];
 
 export function SettingsTable({ target }: { target: number }) {

@@ -44,6 +44,8 @@ export interface Server {
   readonly owner: string;
   readonly team: string | null;
   readonly lastSampleUs: number | null;
+  /** Why its agent cannot watch it, as the agent says; null: it says nothing. */
+  readonly error: string | null;
 }
 
 export interface Probe {
@@ -90,21 +92,22 @@ export async function loadFleet(): Promise<void> {
 }
 
 export function applyFleet(message: FleetMessage): void {
+  const isWhole = message.whole === true;
   if (message.agents !== undefined) {
     const news = new Map(message.agents.map((agent) => [agent.id, agent]));
-    agents.value = agents.value.map((agent) => {
+    agents.value = agents.value.flatMap((agent) => {
       const fresh = news.get(agent.id);
-      return fresh === undefined
-        ? agent
-        : { ...agent, status: fresh.status as Status, lastSeenUs: fresh.lastSeenUs ?? agent.lastSeenUs };
+      if (fresh === undefined) return isWhole ? [] : [agent];
+      return [{ ...agent, status: fresh.status as Status, lastSeenUs: fresh.lastSeenUs ?? agent.lastSeenUs }];
     });
   }
   if (message.servers !== undefined) {
-    const news = new Map(message.servers.map((server) => [server.targetId, server.status]));
-    servers.value = servers.value.map((server) => ({
-      ...server,
-      status: (news.get(server.targetId) as Status | undefined) ?? server.status,
-    }));
+    const news = new Map(message.servers.map((server) => [server.targetId, server]));
+    servers.value = servers.value.flatMap((server) => {
+      const fresh = news.get(server.targetId);
+      if (fresh === undefined) return isWhole ? [] : [server];
+      return [{ ...server, status: fresh.status as Status, error: fresh.error ?? null }];
+    });
   }
   const unknown =
     message.agents?.some((agent) => !agentsById.value.has(agent.id)) === true ||

@@ -31,8 +31,10 @@ interface Topic {
 }
 
 export interface FleetMessage {
+  /** These are all; otherwise they are what changed. */
+  readonly whole?: boolean;
   readonly agents?: readonly { id: number; status: string; lastSeenUs: number | null }[];
-  readonly servers?: readonly { targetId: number; status: string }[];
+  readonly servers?: readonly { targetId: number; status: string; error?: string }[];
 }
 
 export const connection = signal<'closed' | 'connecting' | 'open' | 'waiting'>('closed');

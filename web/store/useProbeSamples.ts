@@ -199,9 +199,11 @@ export function useProbeSamples(
         ? `The probe ${probeName} is switched off.`
         : store?.loading !== false
           ? 'Loading…'
-          : range.live
-            ? `No sample of ${probeName} yet in this range. It runs every ${store?.set.intervalS ?? probe.intervalMs / 1000} s.`
-            : `No sample of ${probeName} was kept for this range (kept for ${probe.retentionDays} days).`;
+          : longestTrack(store.set) > 0
+            ? 'No value in this range.'
+            : range.live
+              ? `No sample of ${probeName} yet in this range. It runs every ${store?.set.intervalS ?? probe.intervalMs / 1000} s.`
+              : `No sample of ${probeName} was kept for this range (kept for ${probe.retentionDays} days).`;
   return {
     set: store?.set ?? nothing,
     loading: store?.loading ?? true,

@@ -1,5 +1,5 @@
 /** Up, down or unknown: colour, shape and word, so that none of them alone carries the meaning. */
-import type { Agent, Status } from '../store/fleet.js';
+import type { Agent, Server, Status } from '../store/fleet.js';
 
 export const statusMarks: Record<Status, string> = { up: '●', down: '▲', unknown: '○' };
 
@@ -18,5 +18,19 @@ export function StatusBadge({ status }: { status: Status }) {
     <span class={`status ${status}`}>
       <span aria-hidden="true">{statusMarks[status]}</span> {status}
     </span>
+  );
+}
+
+/** A server's status, and beside it why its agent cannot watch it. */
+export function ServerBadge({ server }: { server: Server }) {
+  return (
+    <>
+      <StatusBadge status={server.status} />
+      {server.error !== null && server.status !== 'up' && (
+        <span class="reason" title={server.error}>
+          {server.error}
+        </span>
+      )}
+    </>
   );
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { formatAgo, formatMs, formatValue, formatVersion } from './format.js';
+import { formatAgo, formatMs, formatSetting, formatValue, formatVersion } from './format.js';
 
 test.each([
   [0, 'bytes', '0 B'],
@@ -32,4 +32,22 @@ test('a moment that never was reads never', () => {
   expect(formatAgo(0, 1000)).toBe('never');
   expect(formatAgo(5_000_000, 65_000)).toBe('60 s ago');
   expect(formatVersion(150018)).toBe('15.18');
+});
+
+test('a setting is written as in postgresql.conf, exactly', () => {
+  const cases = [
+    ['900', 's', '15 min'],
+    ['90', 's', '90 s'],
+    ['16384', '8kB', '128 MB'],
+    ['1', '8kB', '8 kB'],
+    ['2048', 'MB', '2 GB'],
+    ['1000', 'ms', '1 s'],
+    ['5', 'min', '5 min'],
+    ['0', 's', '0'],
+    ['-1', 'kB', '-1'],
+    ['0.5', 'ms', '0.5'],
+    ['on', null, 'on'],
+    [null, 'ms', '–'],
+  ] as const;
+  for (const [value, unit, wanted] of cases) expect(formatSetting(value, unit)).toBe(wanted);
 });

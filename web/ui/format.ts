@@ -112,3 +112,38 @@ export function formatVersion(versionNum: number | null | undefined): string {
   if (versionNum === null || versionNum === undefined) return '–';
   return `${Math.floor(versionNum / 10_000)}.${versionNum % 10_000}`;
 }
+
+const settingUnits: readonly (readonly [string, number])[][] = [
+  [
+    ['B', 1],
+    ['kB', 1024],
+    ['MB', 1024],
+    ['GB', 1024],
+    ['TB', 1024],
+  ],
+  [
+    ['us', 1],
+    ['ms', 1000],
+    ['s', 1000],
+    ['min', 60],
+    ['h', 60],
+    ['d', 24],
+  ],
+];
+
+/** A PostgreSQL setting as one would write it: '900' of 's' is '15 min', '16384' of '8kB' is '128 MB'; exact, never rounded. */
+export function formatSetting(value: string | null, unit: string | null): string {
+  if (value === null) return '–';
+  const [, count = '', name = ''] = /^(\d*)([a-zA-Z]+)$/.exec(unit ?? '') ?? [];
+  const steps = settingUnits.find((list) => list.some(([step]) => step === name));
+  let number = Number(value) * Number(count === '' ? 1 : count);
+  if (steps === undefined) return unit === null ? value : `${value} ${unit}`;
+  // Zero and below have meanings of their own (off, no limit); fractions stay as they are.
+  if (!Number.isInteger(number) || number <= 0) return value;
+  let at = steps.findIndex(([step]) => step === name);
+  for (let next = steps[at + 1]; next !== undefined && number % next[1] === 0; next = steps[at + 1]) {
+    number /= next[1];
+    at += 1;
+  }
+  return `${number} ${steps[at]?.[0]}`;
+}

@@ -12,7 +12,7 @@ export default defineConfig({
           name: 'desk',
           include: ['**/*.test.ts'],
           exclude: [...skip, ...database],
-          testTimeout: 30_000,
+          testTimeout: 120_000,
         },
       },
       {
@@ -20,8 +20,8 @@ export default defineConfig({
           name: 'full',
           include: database,
           exclude: skip,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
           globalSetup: ['bench/rig/template.ts'],
           maxWorkers: 2,
           // After the quick ones: a cluster and a browser want the machine for themselves.

@@ -8,12 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { configText } from '../../agent/config.js';
+import { errorCode } from '../../src/base/errors.js';
 import type { Pem, RigAgent } from './pem.js';
 import { childrenOf, eventually } from './processes.js';
 import { readSpool, type Spooled } from './spooled.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url)).replace(/dist\/$/, '');
-const stopWithinMs = 15_000;
+const stopWithinMs = 60_000;
 
 export interface AgentHomeOptions {
   /** Where it reaches PEM; default: PEM's own port. */
@@ -55,9 +56,17 @@ export class AgentHome {
 
   /** The directory as it is now, copied: a clone, or an image to restore from. */
   copy(): AgentHome {
-    const folder = mkdtempSync(join(tmpdir(), 'pem-home-'));
-    cpSync(this.folder, folder, { recursive: true, preserveTimestamps: true });
-    return new AgentHome(folder, this.agentId);
+    for (;;) {
+      const folder = mkdtempSync(join(tmpdir(), 'pem-home-'));
+      try {
+        cpSync(this.folder, folder, { recursive: true, preserveTimestamps: true });
+        return new AgentHome(folder, this.agentId);
+      } catch (error) {
+        rmSync(folder, { recursive: true, force: true });
+        // The agent that runs there replaces files by renaming: one was gone before it was read.
+        if (errorCode(error) !== 'ENOENT') throw error;
+      }
+    }
   }
 
   /** Puts an image in the place of what is there. */
@@ -117,7 +126,8 @@ export class AgentHome {
     if (child === null) return null;
     this.child = null;
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
-    const ended = new Promise<number | null>((resolve) => child.once('exit', (status) => resolve(status)));
+    // Its log has been read to the end by then.
+    const ended = new Promise<number | null>((resolve) => child.once('close', (status) => resolve(status)));
     const late = setTimeout(() => child.kill('SIGKILL'), stopWithinMs);
     child.kill('SIGTERM');
     const status = await ended;
@@ -156,26 +166,29 @@ export async function atRest(
   pem: Pem,
   home: AgentHome,
   targets: readonly number[],
-  withinMs = 90_000,
+  withinMs = 180_000,
 ): Promise<void> {
   for (const target of targets) {
     await pem.query('SELECT pem.set_probe_config($1, name, false, NULL, NULL) FROM pem.probe', [target]);
   }
+  // Counted in words of the agent, not in time: how often it speaks is the machine's affair.
   let stillFor = 0;
   let before = '';
+  let heardAt = '';
   await eventually(
     'an agent at rest with nothing pending',
     async () => {
       const { rows } = await pem.query(
-        `SELECT boot || (info ->> 'spoolBatches') AS held, info ->> 'spoolPendingBatches' AS pending, at::text AS at
-           FROM pem.agent_heartbeat WHERE agent_id = $1 AND at > now() - interval '3 s'`,
+        `SELECT boot || ' ' || (info ->> 'spoolBatches') AS held, info ->> 'spoolPendingBatches' AS pending, at::text AS at
+           FROM pem.agent_heartbeat WHERE agent_id = $1`,
         [home.agentId],
       );
       const [beat] = rows as { held: string; pending: string; at: string }[];
-      if (beat === undefined || beat.pending !== '0') stillFor = 0;
-      else stillFor = beat.held === before ? stillFor + 1 : 0;
-      before = beat?.held ?? '';
-      return stillFor >= 20;
+      if (beat === undefined || beat.at === heardAt) return false;
+      heardAt = beat.at;
+      stillFor = beat.pending === '0' && beat.held === before ? stillFor + 1 : 0;
+      before = beat.held;
+      return stillFor >= 8;
     },
     withinMs,
   ).catch((error: unknown) => {

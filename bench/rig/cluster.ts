@@ -78,16 +78,28 @@ export function findServerBin(): string {
   return `/usr/lib/postgresql/${majors[0]}/bin`;
 }
 
+/** Below those that the kernel gives to connections (and to `listen(0)`), and below those of `pem desk`. */
+const firstPort = 12_000;
+const ports = 12_000;
+/** Processes begin far from each other: two that look at the same time look at different ports. */
+let nextPort = (process.pid * 101) % ports;
+
+/**
+ * A port that nobody listens on. A server may be stopped and started on it again: meanwhile no connection of others is given
+ * it as its own port, as one of the kernel's could be.
+ */
 export async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      if (address === null || typeof address === 'string') return reject(new Error('no port'));
-      server.close(() => resolve(address.port));
+  for (let tries = 0; tries < ports; tries++) {
+    const port = firstPort + nextPort;
+    nextPort = (nextPort + 1) % ports;
+    const isFree = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(false));
+      server.listen(port, '0.0.0.0', () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
+  throw new Error('no free port');
 }
 
 function sweep(): void {
@@ -105,7 +117,11 @@ function sweep(): void {
       } catch {
         // It is not running.
       }
-      rmSync(folder, { recursive: true, force: true });
+      try {
+        rmSync(folder, { recursive: true, force: true });
+      } catch {
+        // Its server is still ending, or another process sweeps as well: the next sweep has the rest.
+      }
     }
   }
 }
@@ -133,23 +149,27 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   } else {
     await run('cp', ['-a', options.template, dataDirectory], { ...identity, cwd: folder });
   }
-  const port = await freePort();
-  const settings: Record<string, string> = {
-    listen_addresses: options.tcp === true ? "'127.0.0.1'" : "''",
-    unix_socket_directories: `'${folder}'`,
-    port: String(port),
-    fsync: 'off',
-    shared_buffers: '64MB',
-    max_connections: '100',
-    logging_collector: 'off',
-    ...options.settings,
+  let port = 0;
+  const choosePort = async (): Promise<void> => {
+    port = await freePort();
+    const settings: Record<string, string> = {
+      listen_addresses: options.tcp === true ? "'127.0.0.1'" : "''",
+      unix_socket_directories: `'${folder}'`,
+      port: String(port),
+      fsync: 'off',
+      shared_buffers: '64MB',
+      max_connections: '100',
+      logging_collector: 'off',
+      ...options.settings,
+    };
+    writeFileSync(
+      join(dataDirectory, 'postgresql.auto.conf'),
+      `${Object.entries(settings)
+        .map(([key, value]) => `${key} = ${value}`)
+        .join('\n')}\n`,
+    );
   };
-  writeFileSync(
-    join(dataDirectory, 'postgresql.auto.conf'),
-    `${Object.entries(settings)
-      .map(([key, value]) => `${key} = ${value}`)
-      .join('\n')}\n`,
-  );
+  await choosePort();
   if (options.hba !== undefined) writeFileSync(join(dataDirectory, 'pg_hba.conf'), options.hba);
   if (options.ident !== undefined) writeFileSync(join(dataDirectory, 'pg_ident.conf'), options.ident);
   options.prepare?.(dataDirectory);
@@ -173,7 +193,9 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     folder,
     dataDirectory,
     socketDirectory: folder,
-    port,
+    get port() {
+      return port;
+    },
     bin,
     superuser: 'postgres',
     config,
@@ -228,7 +250,14 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
       rmSync(folder, { recursive: true, force: true });
     },
   };
-  await cluster.start();
+  try {
+    await cluster.start();
+  } catch (error) {
+    // Somebody else was quicker to listen there.
+    if (!/could not (bind|create any TCP)|Address already in use/.test(String(error))) throw error;
+    await choosePort();
+    await cluster.start();
+  }
   return cluster;
 }
 

@@ -53,6 +53,8 @@ const quickLimits: FollowLimits = {
   reportMs: 50,
 };
 
+const patienceMs = 120_000;
+
 export type Row = Readonly<Record<string, unknown>>;
 
 export class Followed {
@@ -135,12 +137,12 @@ export class Followed {
     holds: (report: TraceReport | undefined) => boolean,
     id = 1,
   ): Promise<TraceReport> {
-    for (let tries = 0; tries < 1500; tries += 1) {
+    for (const endMs = performance.now() + patienceMs; ; ) {
       const report = this.report(id);
       if (holds(report)) return report as TraceReport;
+      if (performance.now() > endMs) throw new Error(`never came: ${what}\n${JSON.stringify(report)}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    throw new Error(`never came: ${what}\n${JSON.stringify(this.report(id))}`);
   }
 
   /** Rows of all blocks of a probe so far, events as their files have them. */

@@ -189,8 +189,9 @@ async function takeLock(lock: string): Promise<void> {
     try {
       process.kill(Number(readFileSync(lock, 'utf8')), 0);
       await sleep(200);
-    } catch {
-      rmSync(lock, { force: true });
+    } catch (error) {
+      // Where it is gone already, the next one may be another's.
+      if ((error as NodeJS.ErrnoException).code === 'ESRCH') rmSync(lock, { force: true });
     }
   }
 }

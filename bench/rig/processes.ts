@@ -37,7 +37,7 @@ export function childrenOf(pid: number): number[] {
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
-  withinMs = 60_000,
+  withinMs = 120_000,
 ): Promise<T> {
   const until = Date.now() + withinMs;
   let trouble = '';

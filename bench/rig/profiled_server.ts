@@ -5,7 +5,7 @@
  * with and without root. (Before 18 no setting names another folder for extensions.)
  *
  * In: the folder of a server's programs, its version's headers installed. Out: the folder of the copies. Owner of the
- * copies: the temporary folder; those of other sources are removed after six hours.
+ * copies: the temporary folder; those of other sources are removed when nobody used them for six hours.
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -19,6 +19,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -44,8 +45,12 @@ function removeOld(keep: string): void {
   for (const name of readdirSync(tmpdir())) {
     if (!name.startsWith(prefix) || name === keep) continue;
     const folder = join(tmpdir(), name);
-    if (Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) > keptMs)
-      rmSync(folder, { recursive: true, force: true });
+    try {
+      if (Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) > keptMs)
+        rmSync(folder, { recursive: true, force: true });
+    } catch {
+      // Another process removes it too.
+    }
   }
 }
 
@@ -83,7 +88,11 @@ export async function profiledServer(bin = findServerBin(), variant?: Variant): 
   const folder = join(tmpdir(), name);
   const result = join(folder, home, 'bin');
   removeOld(name);
-  if (existsSync(folder)) return result;
+  if (existsSync(folder)) {
+    // Others remove what has not been used for long.
+    utimesSync(folder, new Date(), new Date());
+    return result;
+  }
 
   const making = `${folder}.${process.pid}`;
   const root = join(bin, '../../../../..');

@@ -33,9 +33,13 @@ function sweep(): void {
     const folder = line.split(' ')[1] ?? '';
     const owner = /\/pemdisk-(\d+)-[^/]*$/.exec(folder)?.[1];
     if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
-    execFileSync('umount', ['--lazy', folder]);
-    rmdirSync(folder);
-    rmSync(`${folder}.img`, { force: true });
+    try {
+      execFileSync('umount', ['--lazy', folder], { stdio: 'pipe' });
+      rmdirSync(folder);
+      rmSync(`${folder}.img`, { force: true });
+    } catch {
+      // Another process sweeps as well.
+    }
   }
 }
 

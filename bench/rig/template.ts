@@ -15,6 +15,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  utimesSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,7 +54,11 @@ function removeOld(keep: string): void {
       maker === undefined
         ? Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) > keptMs
         : !existsSync(`/proc/${maker}`);
-    if (deserted) rmSync(folder, { recursive: true, force: true });
+    try {
+      if (deserted) rmSync(folder, { recursive: true, force: true });
+    } catch {
+      // Another maker removes it too.
+    }
   }
 }
 
@@ -62,7 +67,11 @@ export async function pemTemplate(): Promise<Template> {
   const name = `${prefix}${rigHash()}`;
   const folder = join(tmpdir(), name);
   const template = { data: join(folder, 'data'), tls: join(folder, 'tls') };
-  if (existsSync(folder)) return template;
+  if (existsSync(folder)) {
+    // Others remove what has not been used for long.
+    utimesSync(folder, new Date(), new Date());
+    return template;
+  }
   const making = `${folder}.${process.pid}`;
   rmSync(making, { recursive: true, force: true });
   const tls = join(making, 'tls');

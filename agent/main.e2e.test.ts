@@ -12,6 +12,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildPrograms } from '../bench/rig/conservation.js';
 import { FakeIngest } from '../bench/rig/fake_ingest.js';
 import { type Pem, type RigAgent, startPem } from '../bench/rig/pem.js';
+import { eventually } from '../bench/rig/processes.js';
 import { configText } from './config.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -50,7 +51,7 @@ afterAll(async () => {
 function start(): { child: ChildProcess; log: () => string } {
   const child = spawn(
     join(root, 'native/watchdog/build/pem-watchdog'),
-    ['--hang-seconds', '5', '--', process.execPath, worker, '--config', join(folder, 'agent.toml')],
+    ['--hang-seconds', '20', '--', process.execPath, worker, '--config', join(folder, 'agent.toml')],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PEM_LOG_LEVEL: 'info' } },
   );
   let text = '';
@@ -61,11 +62,9 @@ function start(): { child: ChildProcess; log: () => string } {
 }
 
 async function until(what: string, condition: () => Promise<boolean>, log: () => string): Promise<void> {
-  for (let tries = 0; tries < 600; tries += 1) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`never came: ${what}\n${log()}`);
+  await eventually(what, condition).catch((error: unknown) => {
+    throw new Error(`${error}\n${log()}`);
+  });
 }
 
 test('measures and ships under the watchdog, and leaves in order', async () => {
@@ -81,7 +80,7 @@ test('measures and ships under the watchdog, and leaves in order', async () => {
     log,
   );
   child.kill('SIGTERM');
-  const [status] = await once(child, 'exit');
+  const [status] = await once(child, 'close');
   expect(status, log()).toBe(0);
   expect(log()).toContain('"msg":"stopped"');
   expect(log()).not.toMatch(/heartbeat|no beat|SIGKILL/);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { FakeIngest, numberedBlock } from '../bench/rig/fake_ingest.js';
 import { type Pem, type RigAgent, startPem } from '../bench/rig/pem.js';
+import { eventually } from '../bench/rig/processes.js';
 import { TestProxy } from '../bench/rig/proxy.js';
 import { parseConninfo } from '../src/base/conninfo.js';
 import { openLog } from '../src/base/log.js';
@@ -72,11 +73,9 @@ async function produce(count: number, ballast = 0): Promise<void> {
 }
 
 async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1200; tries += 1) {
-    if (await condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`never came: ${what}; ${JSON.stringify(worker?.counts())}`);
+  await eventually(what, condition).catch((error: unknown) => {
+    throw new Error(`${error}; ${JSON.stringify(worker?.counts())}`);
+  });
 }
 
 async function everythingTakenOnce(): Promise<void> {

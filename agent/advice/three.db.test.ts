@@ -10,6 +10,7 @@ import { silentLog } from '../../bench/rig/clock.js';
 import type { Cluster } from '../../bench/rig/cluster.js';
 import { handTrace } from '../../bench/rig/followed.js';
 import { KeptOutbox } from '../../bench/rig/outbox.js';
+import { eventually } from '../../bench/rig/processes.js';
 import { startProfiled } from '../../bench/rig/traces.js';
 import { monitorName, monitorRole, serverProbes, watchedTarget } from '../../bench/rig/watched.js';
 import { probes } from '../../src/catalog/probes/index.js';
@@ -45,14 +46,6 @@ afterAll(async () => {
   await cluster?.stop();
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let attempt = 0; attempt < 600; attempt++) {
-    if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`waited in vain: ${what}`);
-}
 
 const statement = (database: string) => ({
   id: database,
@@ -90,12 +83,12 @@ test('a trace, probes and advice at once stay within a CONNECTION LIMIT of three
   });
   const running = scheduler;
   const state = () => running.traces.pending().find(({ id }) => id === 1)?.state;
-  await until('the trace runs', () => {
+  await eventually('the trace runs', () => {
     running.traces.again();
     return state() === 'running';
   });
   const visits = () => [...stats.costs.values()].find(({ probe }) => probe === 'table_statistics')?.runs ?? 0;
-  await until('databases are visited', () => visits() > 0);
+  await eventually('databases are visited', () => visits() > 0);
 
   const counts: number[] = [];
   let watching = true;
@@ -130,10 +123,11 @@ test('a trace, probes and advice at once stay within a CONNECTION LIMIT of three
     ]);
   }
   const visited = visits();
-  await until('databases are visited again', () => visits() > visited);
+  await eventually('databases are visited again', () => visits() > visited);
 
   // A task that keeps its connection: probes go on where they need no second one, another task gets a plain answer.
   let finish: () => void = () => undefined;
+  let begun = false;
   const held = running.borrow(
     target.targetId,
     'shop',
@@ -141,9 +135,11 @@ test('a trace, probes and advice at once stay within a CONNECTION LIMIT of three
     () =>
       new Promise<void>((resolve) => {
         finish = resolve;
+        begun = true;
       }),
   );
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await eventually('the task has its connection', () => begun);
+  await eventually('all three are in use', () => counts.at(-1) === 3);
   await expect(running.borrow(target.targetId, 'billing', 300, async () => 1)).rejects.toMatchObject({
     code: 'connections_busy',
   });
@@ -155,7 +151,7 @@ test('a trace, probes and advice at once stay within a CONNECTION LIMIT of three
     outbox.blocks.some(
       ({ info, block }) => info.probe === 'sql_trace_events' && block.includes('seen by the trace'),
     );
-  await until('the trace is still followed', seen);
+  await eventually('the trace is still followed', seen);
   watching = false;
   await watch;
   await watcher.end();

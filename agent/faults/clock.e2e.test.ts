@@ -103,6 +103,7 @@ test('hours ahead: counted as stray, nothing of it in history, and nobody says t
   home.start();
   await sampled();
   await home.stop();
+  const first = await home.spooled();
   home.start({ clockMs: 5 * hourMs });
   await eventually('strays are counted', async () => {
     const { rows } = await pem.query(
@@ -111,6 +112,10 @@ test('hours ahead: counted as stray, nothing of it in history, and nobody says t
     return Number(rows[0].probes) >= 3;
   });
   await offsetKnown(-5);
+  await eventually('all of the first boot is there', async () => {
+    const [boot] = await rig.rows('SELECT batches::int FROM pem.received ORDER BY arrival LIMIT 1');
+    return boot?.batches === first.batches;
+  });
   // As a minute later.
   await pem.query(
     `UPDATE pem.probe_state SET seen_at = seen_at - interval '1 min', recorded_at = recorded_at - interval '1 min'`,

@@ -83,7 +83,8 @@ test('slow, stalled and cut in the middle of a COPY: live ahead of back-fill, ev
     const ranges = await received();
     return ranges.length > 1 && ranges;
   });
-  expect((hole[1]?.lo ?? 0) - (hole[0]?.hi ?? 0)).toBeGreaterThan(0);
+  const missing = (hole[1]?.lo ?? 0) - (hole[0]?.hi ?? 0);
+  expect(missing).toBeGreaterThan(0);
   // Not once but as long as back-fill goes on: the newest range grows while the hole is still there.
   const newest = hole.at(-1)?.hi ?? 0;
   const later = await eventually('live data goes on arriving', async () => {
@@ -118,7 +119,7 @@ test('slow, stalled and cut in the middle of a COPY: live ahead of back-fill, ev
   await atRest(pem, home, [agent.hostTarget, ...agent.serverTargets]);
   expect(home.restarts).toBe(1);
   const end = await heartbeat(pem, agent.agentId);
-  expect(end.backfilledBatches).toBeGreaterThan(5);
+  expect(end.backfilledBatches).toBeGreaterThanOrEqual(missing);
   expect(end.dropped).toMatchObject({ batches: 0 });
   await home.stop();
   const held = await home.spooled();
@@ -153,8 +154,11 @@ test("PEM's database set back to a base backup: the received set shrinks, is rep
   await cluster.halt('immediate');
   rmSync(cluster.dataDirectory, { recursive: true });
   await run('mv', [backup, cluster.dataDirectory]);
+  // Until it was looked at, nothing new may come in.
+  proxy.set('cut');
   await cluster.start();
   expect(await upTo()).toBeLessThanOrEqual(kept + 4);
+  proxy.set('pass');
   await eventually('the agent reports it', () => home.codes.includes('received_set_shrank'));
   await atRest(pem, home, [agent.hostTarget, ...agent.serverTargets]);
   const end = await heartbeat(pem, agent.agentId);

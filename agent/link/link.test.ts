@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../../bench/rig/processes.js';
 import { openLog } from '../../src/base/log.js';
 import type { AgentDefinitions } from '../../src/wire/config.js';
 import { Ship } from '../ship/ship.js';
@@ -119,10 +120,7 @@ function setUp(answer: (request: Record<string, unknown>) => unknown, traces?: T
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 2000 && !condition(); tries += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-  expect(condition()).toBe(true);
+  await eventually('what the test waits for', condition, 60_000, 2);
 }
 
 const reply = (request: Record<string, unknown>, more: object = {}): object => ({

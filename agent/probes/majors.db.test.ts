@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { type Cluster, startCluster } from '../../bench/rig/cluster.js';
 import { findMajor } from '../../bench/rig/majors.js';
 import { readBlock } from '../../bench/rig/outbox.js';
+import { eventually } from '../../bench/rig/processes.js';
 import { monitorRole, serverProbes, type WatchedServer, watchServer } from '../../bench/rig/watched.js';
 import type { ProbeRuntime } from '../../src/wire/config.js';
 
@@ -51,9 +52,7 @@ describe.each(majors)('PostgreSQL %i', (major, found) => {
         // 13 and 14 gather statistics in a process of their own: they come a moment later.
         const written = async (): Promise<number> =>
           Number((await watched.rows('background_writer_statistics'))[0]?.buffers_checkpoint);
-        for (let tries = 0; tries < 100 && (await written()) === 0; tries++)
-          await new Promise((resolve) => setTimeout(resolve, 50));
-        expect(await written()).toBeGreaterThan(0);
+        await eventually('buffers that the checkpoint wrote', async () => (await written()) > 0);
         expect(Math.floor(watched.link.serverVersion / 10_000)).toBe(major);
         watched.link.close();
       } finally {

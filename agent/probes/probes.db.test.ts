@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { silentLog } from '../../bench/rig/clock.js';
 import { type Cluster, startCluster } from '../../bench/rig/cluster.js';
 import { KeptOutbox, readBlock } from '../../bench/rig/outbox.js';
+import { eventually } from '../../bench/rig/processes.js';
 import {
   monitorName,
   monitorRole,
@@ -68,34 +69,6 @@ function runner(from: Cluster): WatchedServer {
   return watched;
 }
 
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 600; attempt++) {
-    if (await holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`waited in vain: ${what}`);
-}
-
-/** The most connections of the role that the server ever shows while `watched` goes on. */
-async function mostConnections<T>(watched: Promise<T>): Promise<{ most: number; result: T }> {
-  const client = await cluster.client();
-  let most = 0;
-  let over = false;
-  const result = watched.finally(() => {
-    over = true;
-  });
-  result.catch(() => undefined);
-  while (!over) {
-    const found = await client.query('SELECT count(*)::int AS n FROM pg_stat_activity WHERE usename = $1', [
-      monitorName,
-    ]);
-    most = Math.max(most, found.rows[0].n);
-    await new Promise((resolve) => setTimeout(resolve, 3));
-  }
-  await client.end();
-  return { most, result: await result };
-}
-
 describe('with pg_monitor alone, each probe says what the server says', () => {
   test('server_info', async () => {
     const { rows } = runner(cluster);
@@ -119,16 +92,22 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
     const other = await cluster.client();
     await other.query("SET application_name = 'the other'");
     await other.query(`BEGIN; SELECT '${'é'.repeat(900)}'`);
-    const found = await rows('session_info');
-    const wanted =
-      await cluster.query(`SELECT pid::text, datname AS database_name, usename AS user_name, application_name,
-      backend_start::text, xact_start::text, state, wait_event, backend_type, left(query, 1024) AS query
-      FROM pg_stat_activity WHERE application_name = 'the other'`);
-    expect(found.find((row) => row.application_name === 'the other')).toMatchObject(wanted.rows[0]);
-    expect(wanted.rows[0].state).toBe('idle in transaction');
+    const look = () =>
+      cluster.query(`SELECT pid::text, datname AS database_name, usename AS user_name, application_name,
+        backend_start::text, xact_start::text, state, wait_event, backend_type, left(query, 1024) AS query
+        FROM pg_stat_activity WHERE application_name = 'the other'`);
+    await eventually(
+      'it waits for its client',
+      async () => (await look()).rows[0].wait_event === 'ClientRead',
+    );
     const background = await cluster.query(
       "SELECT pid::text FROM pg_stat_activity WHERE backend_type <> 'client backend' ORDER BY pid",
     );
+    const found = await rows('session_info');
+    const wanted = await look();
+    expect(found.find((row) => row.application_name === 'the other')).toMatchObject(wanted.rows[0]);
+    expect(wanted.rows[0].state).toBe('idle in transaction');
+    expect(background.rows.length).toBeGreaterThan(3);
     for (const { pid } of background.rows) expect(found.map((row) => row.pid)).toContain(pid);
     await other.end();
   });
@@ -157,11 +136,21 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
   test('background_writer_statistics', async () => {
     const { rows } = runner(cluster);
     await cluster.query('CHECKPOINT');
-    const found = await rows('background_writer_statistics');
-    const wanted =
-      await cluster.query(`SELECT checkpoints_req::text AS checkpoints_requested, buffers_checkpoint::text,
-      buffers_clean::text, stats_reset::text FROM pg_stat_bgwriter`);
-    expect(found).toMatchObject(wanted.rows);
+    const look = async () =>
+      (
+        await cluster.query(`SELECT checkpoints_req::text AS checkpoints_requested, buffers_checkpoint::text,
+          buffers_clean::text, stats_reset::text FROM pg_stat_bgwriter`)
+      ).rows;
+    // The checkpointer tells its figures after it is done.
+    let found: Awaited<ReturnType<typeof rows>> = [];
+    let before: Awaited<ReturnType<typeof look>> = [];
+    await eventually('figures that stand still', async () => {
+      before = await look();
+      found = await rows('background_writer_statistics');
+      const still = JSON.stringify(before) === JSON.stringify(await look());
+      return still && Number(before[0].checkpoints_requested) > 0;
+    });
+    expect(found).toMatchObject(before);
     expect(Number(found[0]?.checkpoints_requested)).toBeGreaterThan(0);
   });
 
@@ -171,7 +160,7 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
       `ALTER SYSTEM SET primary_conninfo = 'host=h password=''geh\\'' eim'' passfile=x sslpassword=a\\ b user=u'`,
     );
     await cluster.query('SELECT pg_reload_conf()');
-    await until('the setting', async () =>
+    await eventually('the setting', async () =>
       (await cluster.query('SHOW primary_conninfo')).rows[0].primary_conninfo.includes('host=h'),
     );
     const found = await rows('settings');
@@ -188,7 +177,7 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
     expect(outbox.take()).toEqual([]);
     await cluster.query("ALTER SYSTEM SET work_mem = '5MB'");
     await cluster.query('SELECT pg_reload_conf()');
-    await until('the change', async () => {
+    await eventually('the change', async () => {
       await run(probeNamed('settings'));
       return outbox.blocks.length > 0;
     });
@@ -201,6 +190,10 @@ describe('with pg_monitor alone, each probe says what the server says', () => {
 
   test('table_statistics', async () => {
     const { rows } = runner(cluster);
+    await eventually('statistics of what was written', async () => {
+      const written = await cluster.query(`SELECT FROM pg_stat_user_tables WHERE n_tup_upd = 10`);
+      return written.rows.length === 1;
+    });
     const found = (await rows('table_statistics')).filter((row) => row.database_name === 'postgres');
     const wanted =
       await cluster.query(`SELECT s.schemaname AS schema_name, s.relname AS table_name, s.relid::text,
@@ -269,7 +262,7 @@ describe('locks', () => {
     const scheduler = startScheduler({ definitions, outbox: new KeptOutbox(), stats, log });
     const errors = (): number => [...stats.costs.values()].reduce((sum, cost) => sum + cost.errors, 0);
     let most = 0;
-    await until('failures', async () => {
+    await eventually('failures', async () => {
       const found = await holder.query(
         'SELECT count(*)::int AS n FROM pg_stat_get_activity(NULL) a WHERE usesysid = (SELECT oid FROM pg_authid WHERE rolname = $1)',
         [monitorName],
@@ -279,22 +272,24 @@ describe('locks', () => {
     });
     await holder.query('ROLLBACK');
     const good = (): number => [...stats.costs.values()].filter((cost) => cost.rows > 0).length;
-    await until('recovery', () => good() === names.length);
+    await eventually('recovery', () => good() === names.length);
     expect(most).toBeLessThanOrEqual(2);
     await scheduler.stop();
   });
 });
 
-function schedule(servers: readonly ServerTarget[], names: readonly string[]): AgentDefinitions {
+function schedule(
+  servers: readonly ServerTarget[],
+  names: readonly string[],
+  intervalMs = 1000,
+): AgentDefinitions {
   return {
     agentId: 1,
     configVersion: 1,
     hostTarget: 1,
     probes: Object.fromEntries(names.map((name) => [name, probeNamed(name)])),
     servers,
-    schedule: servers.flatMap(({ targetId }) =>
-      names.map((probe) => ({ targetId, probe, intervalMs: 1000 })),
-    ),
+    schedule: servers.flatMap(({ targetId }) => names.map((probe) => ({ targetId, probe, intervalMs }))),
   };
 }
 
@@ -315,15 +310,16 @@ test('a server that accepts and never answers gets one connect and delays no oth
   const names = ['server_info', 'session_info', 'table_statistics'];
   const { log, lines } = silentLog();
   const scheduler: Scheduler = startScheduler({
-    definitions: schedule([mute, watchedTarget(cluster)], names),
+    // Wide enough that no run of a machine with other work takes so long: what is skipped then is skipped for the mute one.
+    definitions: schedule([mute, watchedTarget(cluster)], names, 3000),
     outbox: new KeptOutbox(),
     stats,
     log,
   });
   // The mute server's first try is over, and it was asked again by each probe, before this holds.
-  await until('runs on both', () =>
+  await eventually('runs on both', () =>
     names.every(
-      (name) => (costOf(stats, 2, name)?.runs ?? 0) >= 8 && (costOf(stats, 3, name)?.errors ?? 0) >= 2,
+      (name) => (costOf(stats, 2, name)?.runs ?? 0) >= 4 && (costOf(stats, 3, name)?.errors ?? 0) >= 2,
     ),
   );
   for (const name of names) expect(costOf(stats, 2, name)).toMatchObject({ errors: 0, skipped: 0 });
@@ -359,13 +355,13 @@ describe('many databases', () => {
   });
 
   test('10,000 tables: full once, then only what changed travels, over two connections', async () => {
-    const { run, outbox, link } = runner(cluster);
+    const { run, outbox, link, mostOpen } = runner(cluster);
     const probe = probeNamed('table_statistics');
     const timed = async () => {
       const begun = performance.now();
-      const { most, result } = await mostConnections(run(probe));
+      const result = await run(probe);
       const taken = outbox.take();
-      return { most, result, taken, ms: performance.now() - begun };
+      return { result, taken, ms: performance.now() - begun };
     };
     const first = await timed();
     const scopes = first.taken.map(({ info }) => info.scope);
@@ -375,7 +371,6 @@ describe('many databases', () => {
     const many = first.taken.filter(({ info }) => info.scope?.startsWith('many'));
     expect(many.length).toBe(count);
     expect(many.every(({ info }) => info.kind === 'full' && info.rows === tables)).toBe(true);
-    expect(first.most).toBeLessThanOrEqual(2);
 
     const second = await timed();
     expect(second.taken).toEqual([]);
@@ -403,6 +398,7 @@ describe('many databases', () => {
     await cluster.query('DROP DATABASE many3');
     const fifth = await timed();
     expect(fifth.taken.map(({ info }) => [info.scope, info.kind, info.rows])).toEqual([['many3', 'full', 0]]);
+    expect(mostOpen()).toBe(2);
     const show = (name: string, { result, taken, ms }: Awaited<ReturnType<typeof timed>>): string =>
       `${name}: ${result.rows} rows measured, ${taken.reduce((sum, { info }) => sum + info.rows, 0)} sent in ` +
       `${taken.length} blocks of ${taken.reduce((sum, { block }) => sum + block.length, 0)} bytes, ` +

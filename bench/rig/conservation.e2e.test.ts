@@ -13,5 +13,5 @@ test.each([seed, seed + 1])(
     expect(result.rows).toBeGreaterThan(100);
     expect(Object.keys(result.events).length).toBeGreaterThan(2);
   },
-  240_000,
+  600_000,
 );

@@ -38,6 +38,7 @@ export async function eventually<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
   withinMs = 120_000,
+  everyMs = 100,
 ): Promise<T> {
   const until = Date.now() + withinMs;
   let trouble = '';
@@ -49,6 +50,6 @@ export async function eventually<T>(
       trouble = error instanceof Error ? `: ${error.message}` : '';
     }
     if (Date.now() > until) throw new Error(`waited in vain for: ${what}${trouble}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

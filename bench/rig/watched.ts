@@ -44,6 +44,8 @@ export function probeNamed(name: string): ProbeRuntime {
 export interface WatchedServer {
   readonly outbox: KeptOutbox;
   readonly link: ServerLink;
+  /** The most connections that were open at a time, on this side: there a backend may be on its way out. */
+  readonly mostOpen: () => number;
   run(probe: ProbeRuntime): Promise<RunResult>;
   /** Runs a built-in probe; the rows of its blocks, as text. */
   rows(name: string): Promise<Record<string, string | null>[]>;
@@ -53,8 +55,22 @@ export interface WatchedServer {
 export function watchServer(cluster: Cluster): WatchedServer {
   const outbox = new KeptOutbox();
   const server = watchedTarget(cluster);
+  let open = 0;
+  let mostOpen = 0;
   const link = new ServerLink({
-    connect,
+    connect: async (options) => {
+      mostOpen = Math.max(mostOpen, ++open);
+      try {
+        const connection = await connect(options);
+        connection.onClose(() => {
+          open -= 1;
+        });
+        return connection;
+      } catch (error) {
+        open -= 1;
+        throw error;
+      }
+    },
     clock: systemClock,
     gate: new ConnectGate(systemClock, { connectsPerMinute: 1000, authenticationTimeoutMs: 60_000 }),
     params: (database) => serverParams(server, database, undefined),
@@ -70,6 +86,7 @@ export function watchServer(cluster: Cluster): WatchedServer {
   return {
     outbox,
     link,
+    mostOpen: () => mostOpen,
     run,
     async rows(name) {
       await run(probeNamed(name));

@@ -34,12 +34,13 @@ export const linkLimits = {
   idleSessionMs: 600_000,
   idleInTransactionMs: 10_000,
   /** A backend that was left may still count against the role's CONNECTION LIMIT: a refusal so soon is tried again. */
-  settleMs: 1000,
+  settleMs: 2500,
 } as const;
 
 /** The role's CONNECTION LIMIT is one more: the kept connection. */
 const connectionsBeside = 2;
-const settlePausesMs = [100, 400] as const;
+/** A server without a processor to spare takes long to end one. */
+const settlePausesMs = [100, 400, 1500] as const;
 
 const oldestSupported = 130000;
 

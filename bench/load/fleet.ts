@@ -70,7 +70,7 @@ export class Fleet {
   }
 
   private static connect(pem: Pem): Promise<PgConn> {
-    return connect({ params: parseConninfo(pem.conninfo()), timeoutMs: 10_000 });
+    return connect({ params: parseConninfo(pem.conninfo()), timeoutMs: 60_000 });
   }
 
   /** Agents with their boots announced. */

@@ -7,6 +7,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from './cluster.js';
 
 export interface Desk {
   readonly home: string;
@@ -27,9 +28,13 @@ export async function startDesk(options: { home?: string } = {}): Promise<Desk> 
   const home = options.home ?? join(folder, 'home');
   // Started by root it runs as the user postgres, who must be able to enter the folder.
   if (folder !== '') chmodSync(folder, 0o711);
-  const child = spawn(process.execPath, [join(root, 'dist/src/cli/pem.js'), 'desk', '--home', home], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  // Two that look for the same free port at the same time find the same one; a home that is there already knows its own.
+  const port = options.home === undefined ? ['--port', String(await freePort())] : [];
+  const child = spawn(
+    process.execPath,
+    [join(root, 'dist/src/cli/pem.js'), 'desk', '--home', home, ...port],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
   let output = '';
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const link = await new Promise<{ url: string; token: string }>((resolve, reject) => {

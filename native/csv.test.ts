@@ -298,7 +298,7 @@ describe('bad rows', () => {
     }
   });
 
-  it('a row of more than 64 MiB is bad, the rows around it are not', { timeout: 60_000 }, async () => {
+  it('a row of more than 64 MiB is bad, the rows around it are not', { timeout: 300_000 }, async () => {
     const long = Buffer.alloc(65 << 20, 'x');
     const start = Buffer.from(`${names}1,2,3,4,5,a\n`);
     const bytes = Buffer.concat([start, Buffer.from('2,2,3,4,5,'), long, Buffer.from('\n3,2,3,4,5,b\n')]);
@@ -322,10 +322,11 @@ describe('bad rows', () => {
       `${'"a",'.repeat(300)}\n`,
     ]) {
       const bytes = Buffer.from(names + text.repeat(Math.floor(300_000 / text.length)));
-      const from = Date.now();
+      // What this process takes of the processor: others may have it for as long as they like.
+      const from = process.cpuUsage();
       const result = await csvToBlock(meta, { bytes, end: true }, { skipBadRows: true });
       expect(result.usedBytes).toBe(bytes.length);
-      expect(Date.now() - from).toBeLessThan(1500);
+      expect(process.cpuUsage(from).user / 1000).toBeLessThan(1500);
     }
   });
 });

@@ -141,7 +141,9 @@ describe.each(Object.keys(diskKinds) as DiskKind[])('on %s', (kind) => {
       const full = await startTrace(cluster, 'started when full').catch((error: Error) => error.message);
       if (typeof full === 'string') expect(full).toMatch(/No space left on device/);
       disk.free();
-      await expect.poll(async () => (await traceStatus(cluster, id)).state).toBe('stopped');
+      await expect
+        .poll(async () => (await traceStatus(cluster, id)).state, { timeout: 60_000 })
+        .toBe('stopped');
       await client.query('SELECT 1');
       await cluster.query('SELECT sql_profiler.drop($1)', [id]);
       await client.end();

@@ -120,7 +120,7 @@ const sums = (of: Round): number[] => of.counts.map(([rows, lost]) => rows + los
 it.each([
   ['one call fails', '', 1],
   ['all calls fail from one on', '+', 4],
-])('statements never notice that %s', { timeout: 400_000 }, async (_title, onwards, step) => {
+])('statements never notice that %s', { timeout: 900_000 }, async (_title, onwards, step) => {
   const well = await round('0');
   expect(well.counts.map(([, lost]) => lost)).toEqual([0, 0]);
   const kinds = new Set<string>();
@@ -152,7 +152,7 @@ const calls = [
   'SELECT sql_profiler.drop($1)',
 ] as const;
 
-it('functions say what failed, and what they leave behind can be used', { timeout: 240_000 }, async () => {
+it('functions say what failed, and what they leave behind can be used', { timeout: 900_000 }, async () => {
   const kinds = new Set<string>();
   const messages = new Set<string>();
   let n = 1;

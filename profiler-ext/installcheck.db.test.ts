@@ -19,7 +19,7 @@ const names = (folder: string, end: string): string[] =>
     .filter((name) => name.endsWith(end) && !name.startsWith('sql_profiler--'))
     .map((name) => basename(name, end));
 
-it('make installcheck', { timeout: 180_000 }, async () => {
+it('make installcheck', { timeout: 400_000 }, async () => {
   // The installed major: pg_regress of an unpacked one wants its own C library.
   const cluster = await startProfiled({ bin: findServerBin() });
   const work = mkdtempSync(join(tmpdir(), 'pem-installcheck-'));
@@ -34,7 +34,7 @@ it('make installcheck', { timeout: 180_000 }, async () => {
           PGHOST: cluster.folder,
           PGPORT: String(cluster.port),
           PGUSER: 'postgres',
-          PGISOLATIONTIMEOUT: '20',
+          PGISOLATIONTIMEOUT: '120',
         },
         maxBuffer: 16 << 20,
       },

@@ -26,7 +26,7 @@ const majors = await Promise.all(
 describe.each(majors)('PostgreSQL %d', (major, found) => {
   const title =
     'reason' in found ? `not run: ${found.reason}` : 'traces, restarts, survives kills, limits, drops';
-  it.skipIf('reason' in found)(title, { timeout: 240_000 }, async () => {
+  it.skipIf('reason' in found)(title, { timeout: 600_000 }, async () => {
     if ('reason' in found) return;
     const cluster = await startProfiled({
       bin: found.bin,

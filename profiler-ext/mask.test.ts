@@ -19,12 +19,12 @@ describe('masking of secrets', () => {
   it.each([
     ['vectors', []],
     ['bytes', ['-U__SSE2__']],
-  ])('leaves no secret in known statements, cut anywhere, by %s', { timeout: 60_000 }, (_name, more) => {
+  ])('leaves no secret in known statements, cut anywhere, by %s', { timeout: 300_000 }, (_name, more) => {
     run(work, clang ?? 'gcc', [...flags, ...more, '-o', 'mask_test', ...sources]);
     run(work, join(work, 'mask_test'), []);
   });
 
-  it.skipIf(clang === undefined)('takes any bytes', { timeout: 60_000 }, () => {
+  it.skipIf(clang === undefined)('takes any bytes', { timeout: 300_000 }, () => {
     run(work, clang as string, [...flags, '-DFUZZ', '-fsanitize=fuzzer', '-o', 'mask_fuzz', ...sources]);
     run(work, join(work, 'mask_fuzz'), ['-runs=200000', '-max_total_time=10', '-max_len=400', '-seed=1']);
   });

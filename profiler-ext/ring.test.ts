@@ -22,17 +22,17 @@ beforeAll(() => {
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 describe('the sink', () => {
-  it('keeps whole rows whatever happens to its owner and to its files', { timeout: 120_000 }, () => {
+  it('keeps whole rows whatever happens to its owner and to its files', { timeout: 300_000 }, () => {
     run(work, clang ?? 'gcc', [...flags, '-o', 'ring_test', ...ring]);
     run(work, join(work, 'ring_test'), [process.env.PEM_RACE_SECONDS ?? '2']);
   });
 
-  it('believes no state file and no row that it did not write', { timeout: 60_000 }, () => {
+  it('believes no state file and no row that it did not write', { timeout: 300_000 }, () => {
     run(work, clang ?? 'gcc', [...flags, '-o', 'record_test', ...record]);
     run(work, join(work, 'record_test'), []);
   });
 
-  it.skipIf(clang === undefined)('takes any bytes', { timeout: 60_000 }, () => {
+  it.skipIf(clang === undefined)('takes any bytes', { timeout: 300_000 }, () => {
     run(work, clang as string, [...flags, '-DFUZZ', '-fsanitize=fuzzer', '-o', 'record_fuzz', ...record]);
     run(work, join(work, 'record_fuzz'), ['-runs=300000', '-max_total_time=10', '-max_len=4000', '-seed=1']);
   });

@@ -293,11 +293,11 @@ describe('filters', () => {
   });
 
   test('a duration is that of the root: short statements nested in a long one come along', async () => {
-    await restart({ min_duration_us: 100_000 });
+    await restart({ min_duration_us: 1_000_000 });
     await client.query('SELECT outermost()');
-    await client.query('DO $$ BEGIN PERFORM twice(1); PERFORM pg_sleep(0.12); PERFORM twice(2); END $$');
+    await client.query('DO $$ BEGIN PERFORM twice(1); PERFORM pg_sleep(1.02); PERFORM twice(2); END $$');
     await client.query('SELECT 1');
-    await client.query('SELECT pg_sleep(0.11)');
+    await client.query('SELECT pg_sleep(1.01)');
     const all = await rows();
     expectTree(all);
     expect(all.map(short)).toEqual([

@@ -167,12 +167,28 @@ describe('blocks, WAL, rows', () => {
 
 describe('time', () => {
   test('execution and planning take what EXPLAIN says', async () => {
-    const [plan, row] = await explained('SELECT count(*), pg_sleep(0.05) FROM big a JOIN big b USING (a)');
-    expect(Number(row.exec_us) / 1000 / plan['Execution Time']).toBeGreaterThan(0.9);
-    expect(Number(row.exec_us) / 1000 / plan['Execution Time']).toBeLessThan(1.1);
-    expect(Number(row.exec_us)).toBeGreaterThan(50_000);
-    expect(Number(row.plan_us) / 1000).toBeGreaterThan(0.7 * plan['Planning Time']);
-    expect(Number(row.plan_us) / 1000).toBeLessThan(1.1 * plan['Planning Time'] + 0.05);
+    await begin();
+    const sql = 'SELECT count(*), pg_sleep(0.05) FROM big a JOIN big b USING (a)';
+    const plans: Explained[] = [];
+    for (let n = 0; n < 9; n++) {
+      const result = await client.query(`EXPLAIN (ANALYZE, FORMAT JSON) ${sql}`);
+      plans.push(result.rows[0]['QUERY PLAN'][0]);
+    }
+    const own = (await rows()).filter((row) => row.level === '1' && Number(row.flags) === 0);
+    expect(own.length).toBe(plans.length);
+    // Of nine the middle one: in some, another process had the processor between our look at the clock and EXPLAIN's.
+    const middle = (ratio: (plan: Explained, row: TraceRow) => number): number =>
+      plans.map((plan, n) => ratio(plan, own[n] as TraceRow)).sort((a, b) => a - b)[4] as number;
+    const executed = middle((plan, row) => Number(row.exec_us) / 1000 / plan['Execution Time']);
+    expect(executed).toBeGreaterThan(0.9);
+    expect(executed).toBeLessThan(1.1);
+    for (const row of own) expect(Number(row.exec_us)).toBeGreaterThan(50_000);
+    const overMs = (plan: Explained, row: TraceRow): number =>
+      Number(row.plan_us) / 1000 / plan['Planning Time'];
+    expect(middle(overMs)).toBeGreaterThan(0.7);
+    expect(middle((plan, row) => (Number(row.plan_us) / 1000 - 0.05) / plan['Planning Time'])).toBeLessThan(
+      1.1,
+    );
   });
 
   test('the end is wall time, elapsed time begins with the message', async () => {
@@ -336,13 +352,13 @@ describe('what is asked for', () => {
   });
 
   test('plans, as EXPLAIN shows them, where a statement takes long enough', async () => {
-    await begin({ plan: 'text', plan_min_us: 20_000 });
-    const sql = 'SELECT a, pg_sleep(0.03) FROM big WHERE a = 7 ORDER BY b';
+    await begin({ plan: 'text', plan_min_us: 400_000 });
+    const sql = 'SELECT a, pg_sleep(0.41) FROM big WHERE a = 7 ORDER BY b';
     const { rows: lines } = await client.query(`EXPLAIN ${sql}`);
     await client.query(sql);
     await client.query('SELECT 1');
-    await client.query('INSERT INTO t SELECT 1000001 FROM pg_sleep(0.03)');
-    await client.query('CREATE TEMP TABLE z AS SELECT 1 FROM pg_sleep(0.03)');
+    await client.query('INSERT INTO t SELECT 1000001 FROM pg_sleep(0.41)');
+    await client.query('CREATE TEMP TABLE z AS SELECT 1 FROM pg_sleep(0.41)');
     const all = await rows();
     expect(all[0]?.plan).toBe(lines.map((line) => line['QUERY PLAN']).join('\n'));
     expect(all[1]?.plan).toBe('');

@@ -14,6 +14,7 @@ import type pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { type Cluster, findServerBin, startCluster } from '../bench/rig/cluster.js';
 import { pgbench } from '../bench/rig/pgbench.js';
+import { eventually } from '../bench/rig/processes.js';
 import { profiledServer } from '../bench/rig/profiled_server.js';
 import { brokenLines, readTrace, startTrace, stopTrace, type TraceRow } from '../bench/rig/traces.js';
 
@@ -124,11 +125,16 @@ async function has(cluster: Cluster, column: string): Promise<string> {
 }
 
 /** Lines that other extensions wrote for the work's session, of a server that has stopped. */
-function logged(cluster: Cluster): { plans: number; audits: number } {
+async function logged(cluster: Cluster): Promise<{ plans: number; audits: number }> {
   const folder = join(cluster.dataDirectory, 'log');
-  const lines = readdirSync(folder)
-    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
-    .filter((line) => line.startsWith('work|'));
+  // The process that writes the log outlives the server by a moment.
+  const all = await eventually('the last line', () => {
+    const text = readdirSync(folder)
+      .map((name) => readFileSync(join(folder, name), 'utf8'))
+      .join('');
+    return text.includes('database system is shut down') && text.split('\n');
+  });
+  const lines = all.filter((line) => line.startsWith('work|'));
   return {
     plans: lines.filter((line) => / {2}plan:$/.test(line)).length,
     audits: lines.filter((line) => line.includes('AUDIT: ')).length,
@@ -165,7 +171,7 @@ async function outcome(libraries: readonly string[]): Promise<Outcome> {
     const rows = traced ? await readTrace(cluster, id) : [];
     const major = await majorOf(cluster);
     await cluster.halt('fast');
-    return { major, statements: seen, ...logged(cluster), sent, rows };
+    return { major, statements: seen, ...(await logged(cluster)), sent, rows };
   } finally {
     await cluster.stop();
   }
@@ -205,7 +211,7 @@ function expectSame(all: readonly TraceRow[], seen: readonly Statement[], major:
 
 describe('beside other extensions', () => {
   test(`${others.join(', ')}, before and after: their figures are theirs, ours are right`, {
-    timeout: 240_000,
+    timeout: 600_000,
   }, async () => {
     const without = await outcome(others);
     for (const libraries of [
@@ -236,7 +242,7 @@ describe('beside other extensions', () => {
 describe('pgbench', () => {
   test.each(['simple', 'extended', 'prepared'])(
     'every statement of four clients is one row, in %s mode',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (mode) => {
       const cluster = await start(['pg_stat_statements', 'sql_profiler']);
       try {
@@ -284,7 +290,7 @@ describe('pgbench', () => {
   );
 
   test('short sessions, savepoints and errors: nothing is missing, nothing twice', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     const cluster = await start(['pg_stat_statements', 'sql_profiler']);
     try {

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Cluster } from '../bench/rig/cluster.js';
+import { eventually } from '../bench/rig/processes.js';
 import { endTrace, startProfiled, startTrace, type TraceRow } from '../bench/rig/traces.js';
 import { bind, execute, parse, query, sync, WireClient } from '../bench/rig/wire_client.js';
 
@@ -45,6 +46,14 @@ const short = (row: TraceRow): string =>
   [`${'  '.repeat(Number(row.level))}${row.tag}`, row.sqlstate, row.error]
     .filter((part) => part !== '')
     .join(' ') + (row.flags === '0' ? '' : ` !${row.flags}`);
+
+/** Waits until a session is inside pg_sleep(). */
+async function asleep(pid: number): Promise<void> {
+  await eventually('it sleeps', async () => {
+    const sql = `SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'`;
+    return (await cluster.query(sql, [pid])).rows.length === 1;
+  });
+}
 
 /** Runs statements that may fail. */
 async function attempt(...statements: string[]): Promise<void> {
@@ -194,13 +203,14 @@ describe('nesting', () => {
 describe('ended by others', () => {
   test('timeouts and cancel requests are flagged', async () => {
     await attempt(
-      "SET statement_timeout = '50ms'",
-      'SELECT pg_sleep(5)',
-      'DO $$ BEGIN PERFORM pg_sleep(5); END $$',
+      "SET statement_timeout = '500ms'",
+      'SELECT pg_sleep(60)',
+      'DO $$ BEGIN PERFORM pg_sleep(60); END $$',
     );
     await client.query('SET statement_timeout = 0');
     const { rows: own } = await client.query('SELECT pg_backend_pid() AS pid');
-    const running = client.query('SELECT pg_sleep(5)').catch(() => undefined);
+    const running = client.query('SELECT pg_sleep(60)').catch(() => undefined);
+    await asleep(own[0].pid);
     await cluster.query('SELECT pg_sleep(0.1)');
     await cluster.query('SELECT pg_cancel_backend($1)', [own[0].pid]);
     await running;
@@ -217,9 +227,14 @@ describe('ended by others', () => {
   test('a terminated session: its statements, innermost first, then its rollback', async () => {
     const wire = await WireClient.open(cluster, 'errors');
     await wire.run(query('BEGIN; INSERT INTO t VALUES (300)'));
-    wire.send(query('DO $$ BEGIN PERFORM pg_sleep(5); END $$'));
+    wire.send(query('DO $$ BEGIN PERFORM pg_sleep(60); END $$'));
+    const pid = await eventually('the statement', async () => {
+      const { rows: found } = await cluster.query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %'");
+      return found[0]?.pid as number | undefined;
+    });
+    await asleep(pid);
     await cluster.query('SELECT pg_sleep(0.15)');
-    await cluster.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO %'");
+    await cluster.query('SELECT pg_terminate_backend($1)', [pid]);
     await wire.until('never');
     const all = await rows();
     const message = '57P01 terminating connection due to administrator command !32';

@@ -23,7 +23,7 @@ describe.each(majors)('PostgreSQL %d', (_major, found) => {
         : undefined;
   it.skipIf(reason !== undefined)(
     reason === undefined ? 'gives the same rows' : `not run: ${reason}`,
-    { timeout: 300_000 },
+    { timeout: 1_200_000 },
     async () => {
       if ('reason' in found) return;
       const tests = files.map((name) => `profiler-ext/${name}.db.test.ts`);

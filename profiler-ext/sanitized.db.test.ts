@@ -17,7 +17,7 @@ const missing = !isAbsolute(library);
 
 it.skipIf(missing)(
   missing ? 'not run: gcc has no libubsan' : 'nothing is found',
-  { timeout: 300_000 },
+  { timeout: 1_200_000 },
   async () => {
     const reports = mkdtempSync(join(tmpdir(), 'pem-sanitizer-'));
     chmodSync(reports, 0o777);

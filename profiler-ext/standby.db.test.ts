@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Cluster, startCluster } from '../bench/rig/cluster.js';
 import { killBackend } from '../bench/rig/crash.js';
+import { eventually } from '../bench/rig/processes.js';
 import {
   baseBackup,
   caughtUp,
@@ -110,6 +111,11 @@ describe('a hot standby', () => {
     const waiting = session
       .query('SELECT pg_sleep(60) AS in_conflict')
       .catch((error: Error) => error.message);
+    // An idle session would be ended instead of its statement.
+    await eventually('it runs', async () => {
+      const sql = `SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'`;
+      return (await standby.query(sql)).rows.length === 1;
+    });
     await primary.query('DELETE FROM t WHERE a > 50');
     await primary.query('VACUUM t');
     expect(await waiting).toMatch(/conflict with recovery/);
@@ -174,7 +180,9 @@ describe('promotion', () => {
     await caughtUp(primary, standby);
     await standby.query('SELECT pg_promote()');
     await expect
-      .poll(async () => (await session.query('SELECT pg_is_in_recovery() AS is')).rows[0].is)
+      .poll(async () => (await session.query('SELECT pg_is_in_recovery() AS is')).rows[0].is, {
+        timeout: 60_000,
+      })
       .toBe(false);
     await session.query('BEGIN');
     await session.query('INSERT INTO t VALUES (1) /* promoted */');

@@ -53,7 +53,7 @@ async function transactions(script: string, ...options: string[]): Promise<numbe
   return Number(/number of transactions actually processed: (\d+)/.exec(said)?.[1]);
 }
 
-it('loses nothing, twists nothing and breaks nothing', { timeout: 120_000 + seconds * 3000 }, async () => {
+it('loses nothing, twists nothing and breaks nothing', { timeout: 600_000 + seconds * 6000 }, async () => {
   await pgbench(cluster, ['-i', '-q']);
   for (const [name, text] of Object.entries(scripts)) {
     writeFileSync(join(cluster.folder, `${name}.sql`), text);
@@ -61,8 +61,8 @@ it('loses nothing, twists nothing and breaks nothing', { timeout: 120_000 + seco
   }
   const logged = await startTrace(cluster, 'all along', { max_file_bytes: 1 << 20, max_total_bytes: 4e9 });
   let over = false;
-  const control = async (): Promise<number> => {
-    let rounds = 0;
+  let rounds = 0;
+  const control = async (): Promise<void> => {
     for (; !over; rounds++) {
       const ids = [
         await startTrace(cluster, `storm ${rounds} a`, {
@@ -85,22 +85,30 @@ it('loses nothing, twists nothing and breaks nothing', { timeout: 120_000 + seco
         await cluster.query('SELECT sql_profiler.drop($1)', [id]);
       }
     }
-    return rounds;
   };
-  const rounds = control();
-  const load = Promise.all([
-    transactions('read', '-c', '4', '-M', 'prepared', '-R', '4000'),
-    transactions('read', '-c', '2', '-C', '-R', '100'),
-    transactions('write', '-c', '3', '-M', 'extended', '-R', '300'),
-    transactions('fail', '-c', '1', '-R', '200'),
-    transactions('change', '-c', '1', '-R', '30'),
-    transactions('large', '-c', '1', '-R', '50'),
-  ]).finally(() => {
+  const controlled = control();
+  // The rejection is the load's, where that goes on.
+  controlled.catch(() => undefined);
+  const loads = [
+    ['read', '-c', '4', '-M', 'prepared', '-R', '4000'],
+    ['read', '-c', '2', '-C', '-R', '100'],
+    ['write', '-c', '3', '-M', 'extended', '-R', '300'],
+    ['fail', '-c', '1', '-R', '200'],
+    ['change', '-c', '1', '-R', '30'],
+    ['large', '-c', '1', '-R', '50'],
+  ] as const;
+  const made = loads.map(() => 0);
+  try {
+    // How many rounds fit into a load's time is the machine's affair: it goes on until there were two.
+    for (let leg = 0; rounds < 2 && leg < 20; leg++) {
+      const counts = await Promise.all(loads.map(([script, ...options]) => transactions(script, ...options)));
+      for (const [at, count] of counts.entries()) made[at] = (made[at] ?? 0) + count;
+    }
+  } finally {
     over = true;
-  });
-  const made = await load;
-  // How many fit into the load's time is the machine's affair.
-  expect(await rounds).toBeGreaterThan(1);
+  }
+  await controlled;
+  expect(rounds).toBeGreaterThan(1);
   await stopTrace(cluster, logged);
   const rows = await readTrace(cluster, logged);
   const count = (part: string, level = '0'): number =>

@@ -23,7 +23,7 @@ const cases = Object.keys(programs).flatMap((program) =>
 describe('fingerprints, histogram and aggregate', () => {
   it.each(cases)(
     '%s finds every promise kept under the sanitizers, for %s',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     (program, target) => {
       const sources = [...programs[program]!.map((name) => `${name}.c`), `test/${program}.c`];
       run(work, clang ?? 'gcc', [

@@ -10,7 +10,7 @@ beforeAll(() => {
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 describe('core', () => {
-  it.each(targets)('keeps its promises under the sanitizers, for %s', { timeout: 120_000 }, (target) => {
+  it.each(targets)('keeps its promises under the sanitizers, for %s', { timeout: 300_000 }, (target) => {
     const files = [...coreSources, join(native, 'core', 'test', 'core_test.c')];
     run(work, clang ?? 'gcc', [
       ...['-std=c11', '-Wall', '-Wextra', '-Werror', ...sanitizeFor(target)],

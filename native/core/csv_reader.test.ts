@@ -12,7 +12,7 @@ afterAll(() => rmSync(work, { recursive: true, force: true }));
 const core = (name: string) => join(native, 'core', name);
 
 describe('csv_reader', () => {
-  it.each(targets)('keeps its promises under the sanitizers, for %s', { timeout: 120_000 }, (target) => {
+  it.each(targets)('keeps its promises under the sanitizers, for %s', { timeout: 300_000 }, (target) => {
     run(work, clang ?? 'gcc', [
       ...['-std=c11', '-Wall', '-Wextra', '-Werror', ...sanitizeFor(target)],
       ...['-o', 'csv_reader_test', core('test/csv_reader_test.c')],

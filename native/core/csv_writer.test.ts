@@ -16,7 +16,7 @@ describe('csv writer', () => {
     ['bytes', ['-U__SSE2__']],
   ])(
     'writes numbers and texts as the C library and a byte-wise model do, by %s',
-    { timeout: 60_000 },
+    { timeout: 300_000 },
     (_name, flags) => {
       const files = ['csv_writer.c', 'test/csv_writer_test.c'].map((name) => join(native, 'core', name));
       run(work, clang ?? 'gcc', [

@@ -131,7 +131,7 @@ describe.skipIf(clang === undefined)('fuzzing', () => {
     ...['fuzz_fingerprint', 'fuzz_aggregate', 'fuzz_trace'],
   ];
   for (const target of targets) {
-    it(`${target} finds nothing`, { timeout: 240_000 + 1000 * seconds }, async () => {
+    it(`${target} finds nothing`, { timeout: 900_000 + 1000 * seconds }, async () => {
       const objects = coreSources.map((file) => {
         const object = `${target}_${basename(file)}.o`;
         run(work, clang!, ['-std=c11', '-c', ...sanitize, '-fsanitize=fuzzer-no-link', '-o', object, file]);

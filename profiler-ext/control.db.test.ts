@@ -305,6 +305,43 @@ describe('state', () => {
     await cluster.query('SELECT pg_reload_conf()');
   });
 
+  it('of a library with other columns goes on in other files: no row is under a header line that is not its own', async () => {
+    const id = await startTrace(cluster, 'columns');
+    await cluster.query('SELECT 1 AS under_the_old_library');
+    await cluster.halt('fast');
+    const file = join(state(), `trace_${id}`);
+    const written = readFileSync(file, 'utf8');
+    expect(written).toMatch(/^boot [0-9a-f-]{27}\.[0-9a-f]{8}$/m);
+    // As a library wrote it whose columns were others, on the same boot of the machine.
+    writeFileSync(file, written.replace(/^(boot .{27}\.).*$/m, '$100000000'));
+    await cluster.start();
+    const client = await connect();
+    const { rows } = await client.query('SELECT pg_backend_pid() AS pid');
+    await client.query('SELECT 1 AS under_the_new_library');
+    await client.end();
+    await stopTrace(cluster, id);
+    const folder = join(cluster.dataDirectory, 'sql_profiler', `pgsql_tmp_${id}`);
+    const textsOf = (first: boolean): string =>
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.csv') && name.includes('.000001.') === first)
+        .map((name) => readFileSync(join(folder, name), 'utf8'))
+        .join('');
+    expect(textsOf(true)).toContain('under_the_old_library');
+    const all = await readTrace(cluster, id);
+    const later = all.find(({ query }) => query?.includes('AS under_the_new_library'));
+    expect(later?.pid).toBe(String(rows[0].pid));
+    expect(queries(all, 'AS under_the_old_library')).toHaveLength(1);
+    // Where its slot had a file before the restart, it has another one now.
+    const files = readdirSync(folder).filter((name) =>
+      name.startsWith(`slot_${later?.slot.padStart(6, '0')}.0`),
+    );
+    const earlier = all.some(({ slot, query }) => slot === later?.slot && query?.includes('old_library'));
+    expect(earlier).toBe(true);
+    expect(files).toHaveLength(2);
+    expect(textsOf(false)).toContain('under_the_new_library');
+    expect(await traceStatus(cluster, id)).toMatchObject({ rows: String(all.length), lost_rows: '0' });
+  });
+
   it('gives no id twice, and leaves alone a state file that it cannot read', async () => {
     const kept = await startTrace(cluster, 'kept');
     const broken = await startTrace(cluster, 'broken');

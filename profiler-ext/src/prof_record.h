@@ -69,7 +69,7 @@ typedef struct ProfRecord {
   int64_t lost_reason; /* PROF_LOST_* or an errno */
   int64_t bytes;
   int64_t files;
-  char boot[PROF_BOOT_BYTES]; /* of the machine, when the server was last started on it */
+  char boot[PROF_BOOT_BYTES]; /* see prof_state_boot, when the server was last started */
   int64_t filter_bytes;
   char filters[PROF_FILTER_BYTES]; /* filter_bytes of: kind, text, NUL */
   char options_text[PROF_OPTIONS_BYTES]; /* as they were given, JSON */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "csv_columns.h"
 #include "prof_shared.h"
 
 #define STATE_FOLDER PROF_FOLDER "/pgsql_tmp_state"
@@ -262,12 +263,17 @@ int prof_state_count(ProfRecord *record) {
 
 /* --- the server's start --- */
 
+/* Of the machine, and of the columns that this library writes, "<27 of the boot's 36 characters>.<hash>". */
 void prof_state_boot(char *boot) {
+  uint32 hash = 2166136261u;
   int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   ssize_t length = fd < 0 ? 0 : read(fd, boot, PROF_BOOT_BYTES - 1);
   if (fd >= 0) close(fd);
   boot[length > 0 ? length : 0] = 0;
   boot[strcspn(boot, "\n")] = 0;
+  for (const char *at = CSV_HEADER; *at != 0; at++) hash = (hash ^ (unsigned char)*at) * 16777619u;
+  length = (ssize_t)strnlen(boot, 27);
+  snprintf(boot + length, PROF_BOOT_BYTES - (size_t)length, ".%08x", hash);
 }
 
 /* A slot goes on where it was: readers and the next owner find what the last owner published. */
@@ -320,7 +326,10 @@ static void start_one(int32 id, const char *boot) {
     elog(LOG, "sql_profiler: \"%s\" is left alone: %s", path, wrong != NULL ? wrong : strerror(failure));
     return;
   }
-  /* Was the machine down meanwhile? Then what was in its memory is not all on the disk. */
+  /*
+   * Was the machine down meanwhile? Then what was in its memory is not all on the disk. Was the library another one? Then
+   * rows with its columns would not fit their file's header line. Either way slots begin other files.
+   */
   bool same_boot = strcmp(record.boot, boot) == 0;
   enum prof_settle ending = same_boot ? PROF_SETTLE_FINISH : PROF_SETTLE_SALVAGE;
   if (record.state == PROF_STATE_RUNNING) {

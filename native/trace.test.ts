@@ -260,7 +260,7 @@ describe('TraceAggregate', () => {
       row({ query_id: -5n, query: 'select 1' }),
       row({ query_id: -5n, query: 'select 2' }),
       row({ query_id: 6n, query: 'select 3' }),
-      row({ query: 'select 4' }),
+      row({ query: 'select x' }),
       row({ query: null, tag: 'COMMIT', flags: 64 }),
       row({ query: 'select 1', flags: 16 }),
     ];
@@ -269,16 +269,50 @@ describe('TraceAggregate', () => {
     const short = (statement: AggregateStatement) => [statement.queryId, statement.query, statement.calls];
     expect((await byId.statements({ by: 'calls' })).map(short).sort()).toEqual([
       [null, 'commit', 1],
-      [null, 'select ?', 1],
+      [null, 'select x', 1],
       ['-5', 'select ?', 2],
       ['6', 'select ?', 1],
     ]);
     const byText = new TraceAggregate({ key: 'fingerprint' });
     await byText.add({ bytes: file(rows) });
-    expect((await byText.statements({ by: 'calls' })).map(short)).toEqual([
-      [null, 'select ?', 4],
+    expect((await byText.statements({ by: 'calls' })).map(short).sort()).toEqual([
       [null, 'commit', 1],
+      [null, 'select ?', 3],
+      [null, 'select x', 1],
     ]);
+  });
+
+  it('gives calls without a query id to the statement of their text that has one, and takes no id of a command', async () => {
+    const counted = async (aggregate: TraceAggregate): Promise<unknown[]> =>
+      (await aggregate.statements({ by: 'calls' }))
+        .map(({ queryId, query, calls, nested, username }) => [queryId, query, calls, nested, username])
+        .sort();
+    const aggregate = new TraceAggregate();
+    const rows = [
+      row({ query: 'select 1 from early' }),
+      row({ query_id: 7n, query: 'select 1 from t' }),
+      row({ query: 'select 2 from t' }),
+      row({ query: 'SELECT $1 FROM t' }),
+      row({ query: 'select 3 from t', level: 1, parent: 4n }),
+      row({ query: 'select 3 from t', username: 'other' }),
+      // Before PostgreSQL 16 each literal of a command is another query id.
+      ...[1n, 2n, 3n].map((id) => row({ query_id: id, query: `call f(${id})`, tag: 'CALL' })),
+      row({ query_id: 9n, query: 'select 1 into u from t', tag: 'SELECT INTO' }),
+    ];
+    await aggregate.add({ bytes: file(rows) });
+    const own = String(row({}).username);
+    expect(await counted(aggregate)).toEqual([
+      [null, 'call f(?)', 3, false, own],
+      [null, 'select ? from early', 1, false, own],
+      [null, 'select ? from t', 1, false, 'other'],
+      [null, 'select ? from t', 1, true, own],
+      [null, 'select ? into u from t', 1, false, own],
+      ['7', 'select ? from t', 3, false, own],
+    ]);
+    // What was learned outlives an interval.
+    aggregate.reset();
+    await aggregate.add({ bytes: file([row({ query: 'select 5 from t' })]) });
+    expect(await counted(aggregate)).toEqual([['7', 'select ? from t', 1, false, own]]);
   });
 
   it('tells errors by SQLSTATE, and the slowest calls of each statement', async () => {

@@ -426,8 +426,20 @@ test(
     await page.selectOption('select[aria-label=Command]', { index: 0 });
     await page.fill('input[aria-label="Find calls"]', strangeName);
     await until(`document.body.textContent.includes('without constants and comments')`);
+    // Parameters alone have it.
+    await page.fill('input[aria-label="Find calls"]', 'żółć 中文 ZO');
+    await page.check('label:has-text("in texts as they ran") input');
+    await until(`${textOf('section[aria-label=Calls] .note')}.startsWith('${named.length} of ')`);
+    await page.uncheck('label:has-text("in texts as they ran") input');
+    // Texts that the server gives no query id.
+    await page.fill('input[aria-label="Find calls"]', 'selekt nothing');
+    const misspelt = lines.filter(({ query }) => query === 'SELEKT nothing').length;
+    expect(misspelt).toBeGreaterThan(0);
+    await until(`${textOf('section[aria-label=Calls] .note')}.startsWith('${misspelt} of ')`);
     await page.fill('input[aria-label="Find calls"]', 'declare cursor for');
-    const declared = ran.find(({ words }) => words.startsWith('declare'))?.calls ?? 0;
+    // The commands, and the queries of their cursors, whose text is the same.
+    const declared = lines.filter(({ query }) => /^DECLARE .* CURSOR FOR /.test(String(query))).length;
+    expect(declared).toBeGreaterThan(ran.find(({ words }) => words.startsWith('declare'))?.calls ?? 0);
     await until(`${textOf('section[aria-label=Calls] .note')}.startsWith('${declared} of ')`);
   },
   5 * minutes,

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../core/hash64.h"
+
 namespace pem {
 namespace {
 
@@ -30,6 +32,16 @@ void put_state(const CsvText &text, char state[6]) {
     const char c = static_cast<char>(text.data[i]);
     state[i] = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ? c : '?';
   }
+}
+
+// Has the row a query id that is the same for all literals? Before PostgreSQL 16 a command's is of its text as it stands.
+bool is_planned(const CsvText &tag) {
+  const char *text = reinterpret_cast<const char *>(tag.data);
+  if (tag.size == 5) return std::memcmp(text, "MERGE", 5) == 0;
+  if (tag.size != 6) return false;
+  for (const char *name : {"SELECT", "UPDATE", "INSERT", "DELETE"})
+    if (std::memcmp(text, name, 6) == 0) return true;
+  return false;
 }
 
 }  // namespace
@@ -112,11 +124,16 @@ void TraceAggregate::add_row(const CsvWindow &window, uint32_t row, agg_row *mad
 
   int known = 1;
   const int64_t query_id = columns[CSV_COL_query_id].values[row];
-  if (options_.by_query_id && query_id != 0) {
+  if (options_.by_query_id && query_id != 0 && is_planned(columns[CSV_COL_tag].texts[row])) {
     made->flags |= AGG_ROW_QUERY_ID;
     made->key = static_cast<uint64_t>(query_id);
   } else {
     made->key = fpr_cached(cache_, work_.get(), text.data, text.size, cut, &known);
+    const Learned &learned = *place_of(*made, made->key);
+    if (query_id == 0 && learned.is(*made, made->key)) {
+      made->flags |= AGG_ROW_QUERY_ID;
+      made->key = learned.query_id;
+    }
   }
   int fresh = 0;
   const uint32_t entry = agg_add(aggregate_, made, &fresh);
@@ -128,6 +145,15 @@ void TraceAggregate::add_row(const CsvWindow &window, uint32_t row, agg_row *mad
     form = work_->last;
   agg_describe(aggregate_, entry, form.fingerprint, work_->bytes, form.kept_bytes,
                cut || form.kept_bytes < form.text_bytes);
+  if (made->flags & AGG_ROW_QUERY_ID)
+    *place_of(*made, form.fingerprint) = {form.fingerprint, made->key, made->database, made->username,
+                                          made->flags & AGG_NESTED};
+}
+
+TraceAggregate::Learned *TraceAggregate::place_of(const agg_row &row, uint64_t fingerprint) const {
+  return &learned_[h64_pair(fingerprint, static_cast<uint64_t>(row.database) << 32 | row.username << 1 |
+                                             ((row.flags & AGG_NESTED) != 0)) %
+                   kLearned];
 }
 
 void TraceAggregate::begin(const CsvWindow &window) {

@@ -2,7 +2,7 @@
 //
 // In: windows of csv_window.h with at least columns(), and where their file stands in the caller's count. Out: blocks of the
 // probes sql_trace_statements and sql_trace_texts, and the aggregate itself to read. Owner: one piece of memory, taken at
-// the start (options say how much; what is not touched costs nothing), and a cache of texts of 256 kB. Full: as aggregate.h
+// the start (options say how much; what is not touched costs nothing), a cache of texts of 256 kB, query ids of 128 kB. Full: as aggregate.h
 // says. Stop: drop it at any time. Not thread-safe; any one thread may use it.
 #pragma once
 
@@ -19,7 +19,8 @@ namespace pem {
 
 struct TraceAggregateOptions {
   agg_options table = {2000, 512, 0, 4096, 3, 256, 1000000, 64};  // text_bytes 0: 1 kB for each entry
-  bool by_query_id = true;  // false: the fingerprint is the key of all; else it is of rows that have no query id
+  // Planned statements are known by their query id, if any of the same text has one; else the fingerprint is the key of all.
+  bool by_query_id = true;
 };
 
 // The times of end that count; of a row without one, all do.
@@ -73,6 +74,18 @@ class TraceAggregate {
     uint32_t size = 0, number = AGG_NAME_NONE;
   };
 
+  // The query id that a text had last. Full: the place goes to the next text, whose calls without an id find theirs then.
+  struct Learned {
+    uint64_t fingerprint = 0, query_id = 0;
+    uint32_t database = 0, username = 0, nested = 0;
+    bool is(const agg_row &row, uint64_t wanted) const {
+      return query_id != 0 && fingerprint == wanted && database == row.database && username == row.username &&
+             nested == (row.flags & AGG_NESTED);
+    }
+  };
+  static constexpr size_t kLearned = 4096;
+
+  Learned *place_of(const agg_row &row, uint64_t fingerprint) const;
   uint32_t name_of(const CsvText &text, LastName *last);
 
   const TraceAggregateOptions options_;
@@ -83,6 +96,7 @@ class TraceAggregate {
   std::unique_ptr<uint8_t[]> cache_memory_;
   fpr_cache *cache_ = nullptr;
   LastName database_, username_, tag_;
+  std::unique_ptr<Learned[]> learned_{new Learned[kLearned]};  // outlives reset()
   uint64_t known_ = 0;                 // columns without a NULL in this window, as agg_row.known
   std::vector<uint32_t> with_nulls_;   // the others
 };

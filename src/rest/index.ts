@@ -23,6 +23,7 @@ import { tokenRoutes } from './token.js';
 import { traceRoutes } from './trace.js';
 import { traceAdviceRoutes } from './trace_advice.js';
 import { traceDataRoutes } from './trace_data.js';
+import { traceFindRoutes } from './trace_find.js';
 import { unmanagedRoutes } from './unmanaged.js';
 
 export const basePath = '/pem/api/v1';
@@ -49,6 +50,7 @@ export const restRoutes: readonly RestRoute[] = [
   ...traceRoutes,
   ...systemRoutes,
   ...traceDataRoutes,
+  ...traceFindRoutes,
   ...traceAdviceRoutes,
   ...unmanagedRoutes,
   openApiRoute,

@@ -209,6 +209,42 @@ test('calls of a statement, of a transaction, by error; chosen ones by key', asy
   expect((await ada.send('POST', `${base}/chosen`, { calls: [[1, 2]] })).status).toBe(400);
 });
 
+test('calls are found by words of their texts as they ran, of their parameters, messages and names', async () => {
+  const wide = { afterUs: startUs, endUs: startUs + 3_600_000_000 };
+  const find = async (
+    text: string,
+    span = wide,
+  ): Promise<{ found: [number, number][]; truncated: boolean }> => {
+    const answer = await ada.send('POST', `${base}/find`, { text, ...span });
+    expect(answer.status, answer.body.toString().slice(0, 300)).toBe(200);
+    return answer.json();
+  };
+  // What the database holds itself, put back by hand: a row without a text has that of its moment's sample.
+  const { rows } = await pem.query(
+    `SELECT e.slot, e.line::int, lower(coalesce(e.query, s.query, '') || ' ' || coalesce(e.error, '') || ' ' ||
+        coalesce(e.sqlstate, '') || ' ' || coalesce(e.tag, '')) AS words
+       FROM pemhistory.sql_trace_events e LEFT JOIN pemhistory.sql_trace_events s ON e.query IS NULL AND s.trace = 3
+        AND s.recorded_at = e.recorded_at AND s.fingerprint = e.fingerprint AND s.flags & 262144 <> 0
+      WHERE e.trace = 3`,
+  );
+  expect(rows).toHaveLength(3000);
+  const inOrder = (list: [number, number][]): string[] => list.map(String).sort();
+  for (const text of ['UPDATE', 'commit', '23503', 'from SELECT', '%', "o'hara"]) {
+    const words = text.toLowerCase().split(' ');
+    const expected = rows.filter((row) => words.every((word) => row.words.includes(word)));
+    expect(inOrder((await find(text)).found), text).toEqual(
+      inOrder(expected.map((row) => [row.slot, row.line])),
+    );
+  }
+  expect((await find('UPDATE')).found.length).toBeGreaterThan(100);
+  const half = { afterUs: startUs, endUs: startUs + 150_000_000 };
+  const [first, second] = [await find('e', half), await find('e', { ...wide, afterUs: half.endUs })];
+  expect(inOrder([...first.found, ...second.found])).toEqual(inOrder((await find('e')).found));
+  for (const text of ['', '  ', 'a b c d e f g h i'])
+    expect((await ada.send('POST', `${base}/find`, { text, ...wide })).status).toBe(400);
+  expect((await eve.send('POST', `${base}/find`, { text: 'UPDATE', ...wide })).status).toBe(404);
+});
+
 test('a trace of events that were not kept has statements all the same', async () => {
   const id = later.id;
   expect((await ada.get(`/pem/api/v1/traces/${id}/top`)).json<Top>().allCalls).toBe(500);

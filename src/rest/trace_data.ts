@@ -44,10 +44,10 @@ const maxSteps = 2_000;
 const maxPage = 200_000;
 const maxLongPage = 5_000;
 const maxChosen = 500;
-const latestUs = 32_503_680_000_000_000;
+export const latestUs = 32_503_680_000_000_000;
 
 const key = v.pipe(v.string(), v.regex(/^-?\d{1,19}$/, "it is a statement's key"));
-const runName = v.pipe(v.string(), v.maxLength(40, 'it has at most 40 characters'));
+export const runName = v.pipe(v.string(), v.maxLength(40, 'it has at most 40 characters'));
 const spanQuery = {
   run: v.optional(runName),
   fromUs: v.optional(wholeText(0, latestUs)),
@@ -58,12 +58,12 @@ const filterQuery = {
   minUs: v.optional(wholeText(0, Number.MAX_SAFE_INTEGER)),
   errors: v.optional(v.picklist(['0', '1'], 'it is 0 or 1')),
 };
-const notThere = { description: 'There is no such trace or run, or the user does not see it' };
+export const notThere = { description: 'There is no such trace or run, or the user does not see it' };
 
 const number = (text: string | null | undefined): number | null => (text == null ? null : Number(text));
 
 /** Reads in the user's role with the run of a trace. @throws HttpError trace_unknown */
-async function withRun<T>(
+export async function withRun<T>(
   context: RestContext,
   username: string,
   trace: number,
@@ -154,7 +154,7 @@ async function callsOf(conn: PgConn, run: TraceRun, wanted: string | undefined):
   return {
     who: [row.database!, row.username!, row.nested!],
     queryId: byId ? row.query_id! : null,
-    fingerprint: byId ? null : row.fingerprint!,
+    fingerprint: row.fingerprint!,
   };
 }
 
@@ -433,6 +433,7 @@ export const traceDataRoutes = [
         const states = order === 'errors' ? (await conn.query(statesSql(run, filter), values)).rows : [];
         // What had no room of its own has fingerprint 0, which no call has.
         const linked =
+          of.queryId !== null ||
           of.fingerprint === null ||
           rows.length > 0 ||
           (of.fingerprint !== '0' && (await conn.query(unnamedSql(run))).rows[0]?.found !== 't');

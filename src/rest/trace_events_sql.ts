@@ -129,14 +129,20 @@ const callList = eventColumns
 export const callOrders = ['slowest', 'newest', 'errors', 'time'] as const;
 export type CallOrder = (typeof callOrders)[number];
 
+/** Statements whose aggregates go by their query id; those of commands go by their fingerprint. */
+const planned = "('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE')";
+
 /**
- * What calls are chosen by: $1 database, $2 username, $3 nested, $4 query id, $5 pid, $6 vxid, $7 fingerprint, where there
- * is no query id; null: any.
+ * What calls are chosen by: $1 database, $2 username, $3 nested, $4 query id, $5 pid, $6 vxid, $7 fingerprint; null: any.
+ * With both numbers calls that have no query id are the statement's by their fingerprint; with a fingerprint alone those that
+ * have one are not, unless they are commands.
  */
 const chosenBy = `($1::text IS NULL OR ${partOf('database', 'e')} = $1) AND ($2::text IS NULL OR ${partOf('username', 'e')} = $2)
-      AND ($3::bool IS NULL OR (${partOf('parent', 'e')} <> 0) = $3) AND ($4::int8 IS NULL OR query_id = $4)
+      AND ($3::bool IS NULL OR (${partOf('parent', 'e')} <> 0) = $3)
+      AND ($4::int8 IS NULL OR query_id = $4 OR (fingerprint = $7 AND coalesce(query_id, 0) = 0))
       AND ($5::int4 IS NULL OR pid = $5) AND ($6::text IS NULL OR vxid = $6)
-      AND ($7::int8 IS NULL OR (fingerprint = $7 AND coalesce(query_id, 0) = 0))`;
+      AND ($7::int8 IS NULL OR $4::int8 IS NOT NULL
+        OR (fingerprint = $7 AND (coalesce(query_id, 0) = 0 OR coalesce(tag, '') NOT IN ${planned})))`;
 
 /** Single calls, whole. Parameters: see chosenBy. */
 export function callsSql(run: TraceRun, filter: EventFilter, order: CallOrder, limit: number): string {
@@ -161,6 +167,29 @@ export function statesSql(run: TraceRun, filter: EventFilter): string {
       left((array_agg(error ORDER BY end_time DESC) FILTER (WHERE error IS NOT NULL))[1], 1000) AS error
     ${fromEvents(run, { ...filter, errors: true })} AND ${chosenBy}
     GROUP BY sqlstate ORDER BY 2 DESC LIMIT 100`;
+}
+
+/**
+ * Slot and line of the calls recorded from `afterUs` up to `endUs` that have each of `words` parameters' words ($1, $2, …)
+ * somewhere in the text as it ran, its parameters, its message or its names; in any case of letters.
+ */
+export function foundSql(
+  run: TraceRun,
+  afterUs: number,
+  endUs: number,
+  words: number,
+  limit: number,
+): string {
+  const span = `recorded_at >= ${moment(afterUs)} AND recorded_at < ${moment(endUs)}`;
+  const names = ['tag', 'database', 'username', 'application', 'sqlstate'].map((name) => partOf(name, 'e'));
+  const all = ['coalesce(e.query, s.query)', 'e.params', 'e.error', ...names].join(', ');
+  const holds = Array.from({ length: words }, (_, n) => `strpos(t.words, lower($${n + 1})) > 0`).join(
+    ' AND ',
+  );
+  return `SELECT e.slot, e.line FROM (SELECT * ${fromEvents(run, {})} AND ${span}) e
+    LEFT JOIN (${samplesSql(run, span)}) s ${joinSamples('e')}
+    CROSS JOIN LATERAL (SELECT lower(concat_ws(' ', ${all})) AS words OFFSET 0) t
+    WHERE ${holds} LIMIT ${Math.trunc(limit)}`;
 }
 
 /** Whether an agent that sends no fingerprints recorded calls of a run. */

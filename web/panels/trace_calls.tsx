@@ -6,6 +6,7 @@ import { useMemo, useRef, useState } from 'preact/hooks';
 import { probes } from '../store/fleet.js';
 import { type Call, type Run, spanQuery, type TopAnswer, type Trace, useAsk } from '../store/trace.js';
 import { exportCalls, mostExported, save } from '../store/trace_export.js';
+import { type TextSearch, useTextSearch } from '../store/trace_find.js';
 import { useChosen, useRows } from '../store/trace_load.js';
 import { traceRoute } from '../store/trace_route.js';
 import {
@@ -134,15 +135,16 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
   const { fromUs, toUs, query } = traceRoute.value;
   const loaded = useRows(trace.id, run.run, run.eventsSent);
   const { rows, version } = loaded;
-  // Normalised texts by query id: something to read and to find in before a row's own text is there.
+  // Normal forms by fingerprint: something to read and to find in before a row's own text is there.
   const top = useAsk<TopAnswer>(`/traces/${trace.id}/top${spanQuery({ run: run.run })}`);
   const texts = useMemo(() => {
     const map = new Map<string, string>();
-    for (const { queryId, text } of top.value?.statements ?? [])
-      if (queryId !== '0' && text !== null) map.set(queryId, text);
+    for (const { fingerprint, text } of top.value?.statements ?? [])
+      if (fingerprint !== '0' && text !== null) map.set(fingerprint, text);
     return map;
   }, [top.value]);
   const [find, setFind] = useState('');
+  const [asRun, setAsRun] = useState(false);
   const [names, setNames] = useState<Partial<Record<NameColumn, string>>>({});
   const [least, setLeast] = useState('');
   const [errors, setErrors] = useState(false);
@@ -160,6 +162,15 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
 
   const leastMs = Number(least.replace(',', '.'));
   const badLeast = least.trim() !== '' && !(leastMs >= 0);
+  const words = find.trim();
+  const search = useTextSearch(
+    trace.id,
+    run.run,
+    rows,
+    loaded.state === 'loading' ? 0 : version,
+    asRun ? words : '',
+  );
+  const searched = asRun && words !== '';
   const filter = useMemo((): RowFilter => {
     const brushed = query.least === undefined ? undefined : Number(query.least);
     const typed = least.trim() === '' || badLeast ? undefined : leastMs * 1000;
@@ -171,9 +182,10 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
       mostUs: query.most === undefined ? undefined : Number(query.most),
       errors,
       names,
-      find,
+      find: searched ? '' : find,
+      only: searched ? search.found : undefined,
     };
-  }, [fromUs, toUs, query.least, query.most, least, errors, names, find]);
+  }, [fromUs, toUs, query.least, query.most, least, errors, names, find, searched, search.found]);
   const selected = useMemo(() => selectRows(rows, filter, texts), [rows, version, filter, texts]);
   const order = useMemo(
     () => sortRows(rows, selected, sort.column, sort.descending),
@@ -204,7 +216,8 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         return rows.name(id, row);
       case 'query': {
         const call = callOf(row);
-        const text = call?.query ?? texts.get(rows.name('query_id', row));
+        // What is known of a call to have no text has no normal form either: an implicit COMMIT.
+        const text = call == null ? texts.get(rows.name('fingerprint', row)) : call.query;
         return text === undefined || text === null ? (
           <span class="muted">{call === undefined ? '…' : textless(call)}</span>
         ) : (
@@ -241,9 +254,11 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         ? 'No calls could be loaded.'
         : rows.count === 0
           ? 'No call of this run was kept: none matched yet, or they are older than PEM keeps them.'
-          : find.trim() === ''
-            ? 'No call passes the filters.'
-            : 'No call passes the filters. Find looks at names and at statements in their normal form, without constants and comments: pem trace export --grep looks at every text.';
+          : search.state === 'searching'
+            ? 'Searching…'
+            : words === '' || asRun
+              ? 'No call passes the filters.'
+              : 'No call passes the filters. Find looks at names and at statements in their normal form, without constants and comments: tick “in texts as they ran” to look into those, and into parameters and messages.';
   return (
     <Panel
       title="Calls"
@@ -259,11 +274,20 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         <input
           type="search"
           class="filter"
-          placeholder="Find in normal form, names, SQLSTATE"
+          placeholder={asRun ? 'Find in texts, parameters, messages' : 'Find in normal form, names, SQLSTATE'}
           aria-label="Find calls"
           value={find}
           onInput={(event) => setFind(event.currentTarget.value)}
         />
+        <label class="tick" title="PEM looks through all of them, which takes a while where there are many">
+          <input
+            type="checkbox"
+            checked={asRun}
+            onChange={(event) => setAsRun(event.currentTarget.checked)}
+          />
+          <span>in texts as they ran</span>
+        </label>
+        <SearchState search={search} rows={rows} />
         {(
           [
             ['tag', 'Command'],
@@ -337,6 +361,26 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
         />
       )}
     </Panel>
+  );
+}
+
+function SearchState({ search, rows }: { search: TextSearch; rows: TraceRows }) {
+  if (search.state === 'failed')
+    return (
+      <span class="error" role="alert">
+        {search.error}
+      </span>
+    );
+  const text =
+    search.state === 'searching'
+      ? `searched ${formatValue(search.done, '')} of ${formatValue(rows.count, 'calls')}`
+      : search.state === 'full'
+        ? `${formatValue(search.found.size, 'calls')} and more have it: the others are not shown`
+        : '';
+  return text === '' ? null : (
+    <span class="muted" role="status">
+      {text}
+    </span>
   );
 }
 

@@ -1,7 +1,7 @@
 /** Calls in typed arrays: what goes in comes out, filters and orders are right, and five million stay quick. */
 import { expect, test } from 'vitest';
 import { blockFromRows, type CellValue, type ColumnSpec } from '../../native/index.js';
-import { Dictionary, selectRows, sortRows, TraceRows } from './trace_rows.js';
+import { callNumber, Dictionary, selectRows, sortRows, TraceRows } from './trace_rows.js';
 
 const columns: readonly ColumnSpec[] = [
   { name: 'recorded_at', type: 'timestamptz' },
@@ -14,7 +14,7 @@ const columns: readonly ColumnSpec[] = [
   { name: 'database', type: 'name' },
   { name: 'username', type: 'name' },
   { name: 'application', type: 'text' },
-  { name: 'query_id', type: 'int8' },
+  { name: 'fingerprint', type: 'int8' },
   { name: 'tag', type: 'text' },
   { name: 'rows', type: 'int8' },
   { name: 'sqlstate', type: 'text' },
@@ -34,7 +34,7 @@ interface Made {
   readonly us?: number | null;
   readonly tag?: string;
   readonly state?: string | null;
-  readonly queryId?: bigint | null;
+  readonly fingerprint?: bigint | null;
   readonly pid?: number;
   readonly recordedUs?: number;
 }
@@ -54,7 +54,7 @@ function page(list: readonly Made[]): Uint8Array {
       'shop',
       'web',
       null,
-      it.queryId === undefined ? 5n : it.queryId,
+      it.fingerprint === undefined ? 5n : it.fingerprint,
       it.tag ?? 'SELECT',
       1n,
       it.state ?? null,
@@ -72,31 +72,31 @@ test('values come out as they went in, across pages and 64 bits; unknown is NaN 
   const huge = -9_000_000_000_000_000_001n;
   const rows = rowsOf(
     [
-      { us: null, queryId: huge },
-      { us: 2 ** 52, queryId: null, state: '40001' },
+      { us: null, fingerprint: huge },
+      { us: 2 ** 52, fingerprint: null, state: '40001' },
     ],
-    [{ tag: 'COMMIT', queryId: huge, recordedUs: startUs + 9 }],
+    [{ tag: 'COMMIT', fingerprint: huge, recordedUs: startUs + 9 }],
   );
   expect(rows.count).toBe(3);
   expect([...rows.numbers.exec_us.subarray(0, 3)]).toEqual([Number.NaN, 2 ** 52, 100]);
   expect(rows.numbers.end_time[0]).toBe(startUs);
-  expect([0, 1, 2].map((row) => rows.name('query_id', row))).toEqual([String(huge), '', String(huge)]);
+  expect([0, 1, 2].map((row) => rows.name('fingerprint', row))).toEqual([String(huge), '', String(huge)]);
   expect([0, 1, 2].map((row) => rows.name('tag', row))).toEqual(['SELECT', 'SELECT', 'COMMIT']);
   expect(rows.name('application', 1)).toBe('');
   expect([0, 1, 2].map((row) => rows.recordedUs(row))).toEqual([startUs, startUs, startUs + 9]);
 });
 
-test('a query id whose words collide with another one is told apart', () => {
+test('a fingerprint whose words collide with another one is told apart', () => {
   const low = (n: number): bigint => BigInt(n);
-  const rows = rowsOf([{ queryId: low(2) }, { queryId: (62n << 32n) | 0n }, { queryId: low(2) }]);
-  expect([0, 1, 2].map((row) => rows.name('query_id', row))).toEqual(['2', String(62n << 32n), '2']);
+  const rows = rowsOf([{ fingerprint: low(2) }, { fingerprint: (62n << 32n) | 0n }, { fingerprint: low(2) }]);
+  expect([0, 1, 2].map((row) => rows.name('fingerprint', row))).toEqual(['2', String(62n << 32n), '2']);
 });
 
-test('filters: span, time, failed, process, name, words in names and in what a query id stands for', () => {
+test('filters: span, time, failed, process, name, words in names and in what a fingerprint stands for', () => {
   const rows = rowsOf([
-    { us: 10, tag: 'SELECT', queryId: 1n },
-    { us: 500, tag: 'UPDATE', queryId: 2n, state: '40001' },
-    { us: null, tag: 'COMMIT', queryId: null, pid: 4001 },
+    { us: 10, tag: 'SELECT', fingerprint: 1n },
+    { us: 500, tag: 'UPDATE', fingerprint: 2n, state: '40001' },
+    { us: null, tag: 'COMMIT', fingerprint: null, pid: 4001 },
   ]);
   const select = (...args: Parameters<typeof selectRows> extends [unknown, ...infer R] ? R : never) => [
     ...selectRows(rows, ...args),
@@ -111,6 +111,8 @@ test('filters: span, time, failed, process, name, words in names and in what a q
   expect(select({ names: { tag: 'no such' } })).toEqual([]);
   expect(select({ find: 'commit' })).toEqual([2]);
   expect(select({ find: 'shop 40001' })).toEqual([1]);
+  expect(select({ only: new Set([callNumber(7, 2), callNumber(7, 3), callNumber(8, 1)]) })).toEqual([1, 2]);
+  expect(select({ only: new Set() })).toEqual([]);
   expect(select({ find: 'from orders' }, new Map([['1', 'SELECT 1 FROM Orders']]))).toEqual([0]);
 });
 
@@ -143,7 +145,7 @@ test('five million calls are loaded, filtered and sorted within a glance', () =>
       us: (index * 7919) % 1_000_003,
       tag: ['SELECT', 'UPDATE', 'INSERT', 'COMMIT'][index % 4] as string,
       state: index % 100 === 0 ? '23505' : null,
-      queryId: BigInt(index % 300) * 12_345_678_901_234n,
+      fingerprint: BigInt(index % 300) * 12_345_678_901_234n,
       recordedUs: startUs + Math.floor(index / 1000),
     }),
   );

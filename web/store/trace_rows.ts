@@ -49,7 +49,7 @@ function sameBytes(known: Uint8Array | undefined, bytes: Uint8Array, from: numbe
 
 export const numberColumns = ['end_time', 'exec_us', 'line', 'rows'] as const;
 export const smallColumns = ['pid', 'slot', 'level'] as const;
-export const nameColumns = ['database', 'username', 'application', 'tag', 'sqlstate', 'query_id'] as const;
+export const nameColumns = ['database', 'username', 'application', 'tag', 'sqlstate', 'fingerprint'] as const;
 export type NumberColumn = (typeof numberColumns)[number];
 export type SmallColumn = (typeof smallColumns)[number];
 export type NameColumn = (typeof nameColumns)[number];
@@ -76,9 +76,12 @@ export class TraceRows {
     this.numbers = make(numberColumns, () => new Float64Array(this.#capacity));
     this.small = make(smallColumns, () => new Int32Array(this.#capacity));
     this.codes = make(nameColumns, (name) =>
-      name === 'query_id' ? new Uint32Array(this.#capacity) : new Uint16Array(this.#capacity),
+      name === 'fingerprint' ? new Uint32Array(this.#capacity) : new Uint16Array(this.#capacity),
     );
-    this.dictionaries = make(nameColumns, (name) => new Dictionary(name === 'query_id' ? 1_000_000 : 65_535));
+    this.dictionaries = make(
+      nameColumns,
+      (name) => new Dictionary(name === 'fingerprint' ? 1_000_000 : 65_535),
+    );
   }
 
   #grow(rows: number): void {
@@ -222,9 +225,14 @@ export interface RowFilter {
   readonly pid?: number | undefined;
   /** One value of a column; '' is unknown. */
   readonly names?: Partial<Record<NameColumn, string>> | undefined;
-  /** Typed words: each must be in a name of the row, or in the text that its query id stands for. */
+  /** Typed words: each must be in a name of the row, or in the normal form that its fingerprint stands for. */
   readonly find?: string | undefined;
+  /** Calls (`callNumber`) that a search found: no others pass. */
+  readonly only?: ReadonlySet<number> | undefined;
 }
+
+/** One number for a call of a trace, from its slot and line: exact for 2^21 slots. */
+export const callNumber = (slot: number, line: number): number => slot * 4_294_967_296 + line;
 
 /** For each code of a column whether its name holds a word. */
 function holding(dictionary: Dictionary, word: string, texts?: ReadonlyMap<string, string>): Uint8Array {
@@ -233,7 +241,7 @@ function holding(dictionary: Dictionary, word: string, texts?: ReadonlyMap<strin
   );
 }
 
-/** Numbers of the rows that pass, in the order in which they came. `texts`: normalised text by query id. */
+/** Numbers of the rows that pass, in the order in which they came. `texts`: normal form by fingerprint. */
 export function selectRows(
   rows: TraceRows,
   filter: RowFilter,
@@ -258,11 +266,13 @@ export function selectRows(
   const found = words.map((word) =>
     nameColumns.map((column) => ({
       codes: rows.codes[column],
-      holds: holding(rows.dictionaries[column], word, column === 'query_id' ? texts : undefined),
+      holds: holding(rows.dictionaries[column], word, column === 'fingerprint' ? texts : undefined),
     })),
   );
   const states = rows.codes.sqlstate;
-  const pids = rows.small.pid;
+  const { pid: pids, slot: slots } = rows.small;
+  const { line: lines } = rows.numbers;
+  const { only } = filter;
   const passed = new Uint32Array(rows.count);
   let count = 0;
   next: for (let row = 0; row < rows.count; row += 1) {
@@ -274,6 +284,7 @@ export function selectRows(
     }
     if (filter.errors === true && states[row] === 0) continue;
     if (filter.pid !== undefined && pids[row] !== filter.pid) continue;
+    if (only !== undefined && !only.has(callNumber(slots[row] as number, lines[row] as number))) continue;
     for (const { codes, code } of wanted) if (codes[row] !== code) continue next;
     for (const columns of found) {
       let there = false;

@@ -9,6 +9,14 @@ export type Conninfo = Readonly<Record<string, string>>;
 
 /** @throws PemError conninfo_syntax | conninfo_password */
 export function parseConninfo(text: string): Conninfo {
+  // Nothing of it is repeated: it may hold a password.
+  if (/^\s*\w+:\/\//.test(text)) {
+    throw new PemError(
+      'conninfo_syntax',
+      'a connection URI is not taken here: write "host=… port=… dbname=… user=…"',
+      'operator',
+    );
+  }
   const result: Record<string, string> = {};
   const pattern = /\s*([a-zA-Z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))(?=\s|$)/gy;
   let end = 0;

@@ -89,14 +89,29 @@ export const nobody: Session = { username: '', csrf: '', tokenHash: Buffer.alloc
 /** What is wrong with a field. Of fields that are missing, or unknown, the library speaks in its own terms. */
 function reasonOf(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'strict_object' && issue.path !== undefined) {
-    return issue.expected === 'never' ? 'there is no such field here' : 'it is missing';
+    if (issue.expected === 'never') return 'there is no such field here';
+    if (issue.received === 'undefined') return 'it is missing';
   }
   return issue.message;
+}
+
+/** No text of PostgreSQL has it: the database would refuse it later, in words of its own. */
+function hasNul(value: unknown): boolean {
+  // Without recursion: a body may be nested as deep as it is long.
+  const waiting: unknown[] = [value];
+  while (waiting.length > 0) {
+    const one = waiting.pop();
+    if (typeof one === 'string' && one.includes('\u0000')) return true;
+    if (typeof one === 'object' && one !== null)
+      for (const [name, inner] of Object.entries(one)) waiting.push(name, inner);
+  }
+  return false;
 }
 
 /** @throws HttpError input_invalid naming place and field */
 export function parseInput(schema: Schema | undefined, value: unknown, place: string): unknown {
   if (schema === undefined) return undefined;
+  if (hasNul(value)) throw new HttpError(400, 'input_invalid', `${place}: a text holds U+0000`);
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];

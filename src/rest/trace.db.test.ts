@@ -91,6 +91,41 @@ test('made, listed, started, stopped, deleted; who asked is written down', async
   expect((await ada.get(path)).json()).toEqual({ traces: [] });
 });
 
+test('what no server would take is refused at once, by field', async () => {
+  const wrong: [object, string][] = [
+    [{}, 'body name: it is missing'],
+    [{ name: 'x', options: 5 }, 'body options: it is an object of options'],
+    [{ name: 'x', owner: 'me' }, 'body owner: there is no such field here'],
+    [{ name: 'x\u0000y' }, 'body: a text holds U+0000'],
+    [{ name: 'x', options: { databases: ['a\u0000'] } }, 'body: a text holds U+0000'],
+    [
+      { name: 'x', options: { users: ['ü'.repeat(32)] } },
+      'body options.users.0: a name has at most 63 bytes',
+    ],
+    [
+      { name: 'x', options: { users: Array.from({ length: 100 }, () => 'u'.repeat(40)) } },
+      'at most 4096 bytes',
+    ],
+    ...['foo', '10.0.0.0/33', '10.0.0.0/', '1.2.3', 'fe80::1%eth0', '::1/129', '[LOCAL]'].map(
+      (client): [object, string] => [
+        { name: 'x', options: { clients: [client] } },
+        'body options.clients.0: an entry is',
+      ],
+    ),
+  ];
+  for (const [body, message] of wrong) {
+    const answer = await ada.send('POST', path, { targetId: server, ...body });
+    expect(answer.status, JSON.stringify(body)).toBe(400);
+    expect(answer.json<{ error: { message: string } }>().error.message).toContain(message);
+  }
+  expect((await ada.get(`${path}?targetId=%00`)).status).toBe(400);
+  const clients = ['10.0.0.7', '10.0.0.0/8', '2001:db8::/32', '::ffff:10.0.0.1', '[local]'];
+  await ada.send(
+    'DELETE',
+    `${path}/${await make({ name: 'fine', options: { clients, users: ['ü'.repeat(31)] } })}`,
+  );
+});
+
 test('whoever is no administrator may look, not touch', async () => {
   const id = await make({ name: 'theirs', start: true });
   expect((await guest.get(`${path}/${id}`)).json()).toMatchObject({ name: 'theirs', request: 'start' });

@@ -3,6 +3,7 @@
  * pem.create_trace, or a refusal that names the field. The options are those of sql_profiler.start() in
  * profiler-ext/README.md; the server that runs the trace checks them once more, and its word counts.
  */
+import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { checkSchedule } from '../base/schedule.js';
 import { HttpError } from '../http/message.js';
@@ -13,25 +14,49 @@ import { whole } from './schema.js';
 const dayUs = 86_400_000_000;
 
 const flag = v.boolean('it is true or false');
-const names = v.pipe(
-  v.array(
-    v.pipe(
-      v.string('it holds texts'),
-      v.maxLength(63, 'a name has at most 63 bytes'),
-      v.minLength(1, 'a name is not empty'),
-    ),
-    'it is a list of texts',
-  ),
-  v.minLength(1, 'it is not empty: leave it out to take all'),
-  v.maxLength(100, 'it has at most 100 names'),
+const utf8Bytes = (text: string): number => Buffer.byteLength(text, 'utf8');
+const name = v.pipe(
+  v.string('it holds texts'),
+  v.check((text) => utf8Bytes(text) <= 63, 'a name has at most 63 bytes'),
+  v.minLength(1, 'a name is not empty'),
 );
+const listOf = <S extends v.GenericSchema<string>>(item: S) =>
+  v.pipe(
+    v.array(item, 'it is a list of texts'),
+    v.minLength(1, 'it is not empty: leave it out to take all'),
+    v.maxLength(100, 'it has at most 100 names'),
+  );
+const names = listOf(name);
+
+/** An address, a network, or the socket; as sql_profiler.start() reads it. */
+function isClient(text: string): boolean {
+  const [, address = '', prefix] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const kind = isIP(address);
+  // No zone: the server would not read it.
+  return (
+    text === '[local]' ||
+    (kind !== 0 && !address.includes('%') && Number(prefix ?? 0) <= (kind === 4 ? 32 : 128))
+  );
+}
+const clients = listOf(
+  v.pipe(
+    name,
+    v.check(
+      isClient,
+      'an entry is an address (192.0.2.1), a network (192.0.2.0/24, 2001:db8::/32) or [local]',
+    ),
+  ),
+);
+
+/** As much as the server keeps of all filters together. */
+const mostFilterBytes = 4096;
 
 const options = v.strictObject(
   {
     databases: v.optional(names),
     users: v.optional(names),
     applications: v.optional(names),
-    clients: v.optional(names),
+    clients: v.optional(clients),
     min_duration_us: v.optional(whole(0, dayUs)),
     kinds: v.optional(
       v.pipe(
@@ -131,6 +156,15 @@ const belongs = {
 
 /** Arguments of pem.create_trace, in its order. @throws HttpError input_invalid, PemError schedule_invalid */
 export function createArguments(body: NewTrace): unknown[] {
+  const { databases, users, applications, clients: addresses } = body.options ?? {};
+  const filters = [databases, users, applications, addresses].flatMap((list) => list ?? []);
+  if (filters.reduce((sum, text) => sum + utf8Bytes(text) + 2, 0) > mostFilterBytes) {
+    throw new HttpError(
+      400,
+      'input_invalid',
+      `body options: names and addresses to choose by have at most ${mostFilterBytes} bytes together, two for each included`,
+    );
+  }
   const wanted = scheduleOf(body.schedule);
   if (wanted !== null && (body.durationS ?? null) === null) {
     throw new HttpError(400, 'input_invalid', 'body durationS: a schedule needs the length of a run');

@@ -22,11 +22,12 @@ export interface FilterWords {
   readonly to?: number;
 }
 
-function kind(value: string, all: string[]): string[] {
+/** One kind of commands or several between commas, after those that were named before. */
+export function kind(value: string, all: string[]): string[] {
   const found = value.split(',').map((one) => one.trim().toLowerCase());
   for (const one of found)
     if (!(traceKinds as readonly string[]).includes(one))
-      throw new InvalidArgumentError(`one of ${traceKinds.join(', ')}`);
+      throw new InvalidArgumentError(`"${one}" is none of ${traceKinds.join(', ')}`);
   return [...all, ...found];
 }
 

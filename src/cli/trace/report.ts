@@ -47,6 +47,8 @@ export function reportCommand(trace: Command): void {
       process.stderr.write(
         `${words.out}: ${report.trace.rows.toLocaleString('en')} rows in ${duration(report.read.seconds * 1e6)}\n`,
       );
+    // Scripts are to notice that nothing was told.
+    if (report.trace.rows === 0 && report.problems.length > 0) process.exitCode = 1;
     if (form !== 'text' && report.problems.length > 0 && words.quiet !== true)
       process.stderr.write(`${report.problems.length} problems with files; the report lists them\n`);
   });
@@ -66,17 +68,17 @@ export async function openStore(
   folder: string | undefined,
   words: { readonly db?: string; readonly trace?: string },
 ): Promise<TraceStore> {
-  if ((folder === undefined) === (words.db === undefined))
+  const { isServerNamed, ServerStore } = await import('./server.js');
+  if (folder === undefined ? words.db === undefined && !isServerNamed() : words.db !== undefined)
     throw new PemError(
       'option_missing',
-      'give a folder of trace files, or --db of a server: one of both',
+      'give a folder of trace files, or --db (or PGHOST) of a server: one of both',
       'operator',
     );
   if (folder !== undefined) {
     const { FolderStore } = await import('./folder.js');
     return new FolderStore(folder);
   }
-  const { ServerStore } = await import('./server.js');
   return ServerStore.open(words.db, words.trace);
 }
 

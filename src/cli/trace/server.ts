@@ -27,9 +27,12 @@ export interface ServerTrace {
   readonly owner: string;
 }
 
+/** Does the environment name a server, as for every client of PostgreSQL? */
+export const isServerNamed = (): boolean => process.env.PGHOST !== undefined;
+
 /** @throws PemError option_missing | conninfo_* */
 export function tracedServer(db: string | undefined): Conninfo {
-  if (db === undefined && process.env.PGHOST === undefined) {
+  if (db === undefined && !isServerNamed()) {
     throw new PemError(
       'option_missing',
       'which server? Give --db "host=… port=… dbname=…" of the server that is traced',
@@ -44,6 +47,22 @@ export function tracedServer(db: string | undefined): Conninfo {
     dbname: PGDATABASE ?? 'postgres',
     ...parseConninfo(db ?? ''),
   };
+}
+
+/** @throws PemError server_unreachable, SQL errors */
+async function reach(conninfo: Conninfo): Promise<pg.Client> {
+  try {
+    return await connect(conninfo);
+  } catch (error) {
+    if (!connectionIsGone(error)) throw error;
+    const cause = error instanceof AggregateError ? error.errors[0] : error;
+    throw new PemError(
+      'server_unreachable',
+      `${errorText(cause)}: does a server listen there, and do --db or PGHOST and PGPORT name it?`,
+      'outside',
+      { cause: error },
+    );
+  }
 }
 
 async function connect(conninfo: Conninfo): Promise<pg.Client> {
@@ -89,13 +108,13 @@ function explained(error: unknown, conninfo: Conninfo): unknown {
   return error;
 }
 
-/** Runs `work` on one connection to a traced server. @throws PemError trace_not_loaded | trace_extension_missing | trace_not_permitted, SQL errors */
+/** Runs `work` on one connection to a traced server. @throws PemError server_unreachable | trace_not_loaded | trace_extension_missing | trace_not_permitted, SQL errors */
 export async function withTraced<T>(
   db: string | undefined,
   work: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
   const conninfo = tracedServer(db);
-  const client = await connect(conninfo);
+  const client = await reach(conninfo);
   try {
     return await work(client);
   } catch (error) {
@@ -155,10 +174,10 @@ export class ServerStore implements FollowedStore {
     this.#trace = trace;
   }
 
-  /** @throws PemError option_missing | trace_* | SQL errors */
+  /** @throws PemError option_missing | server_unreachable | trace_* | SQL errors */
   static async open(db: string | undefined, wanted: string | undefined): Promise<ServerStore> {
     const conninfo = tracedServer(db);
-    const client = await connect(conninfo);
+    const client = await reach(conninfo);
     try {
       return new ServerStore(conninfo, client, await findTrace(client, wanted));
     } catch (error) {

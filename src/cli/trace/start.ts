@@ -5,7 +5,7 @@
 import { type Command, Option } from 'commander';
 import { traceKinds } from '../../wire/trace.js';
 import { bytes } from './format.js';
-import { collect, number, seconds, size } from './options.js';
+import { collect, kind, number, seconds, size } from './options.js';
 
 interface StartWords {
   readonly db?: string;
@@ -46,9 +46,8 @@ export function startCommand(trace: Command): void {
       [],
     )
     .addOption(
-      new Option('--kind <kind>', 'only this kind of commands; repeatable')
-        .choices(traceKinds)
-        .argParser(collect as never)
+      new Option('--kind <kind>', `only this kind of commands (${traceKinds.join(', ')}); repeatable`)
+        .argParser(kind)
         .default([], 'all'),
     )
     .option('--min-ms <ms>', 'only what runs at least so long', number(0, 86_400_000))

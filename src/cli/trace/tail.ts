@@ -38,8 +38,6 @@ export function tailCommand(trace: Command): void {
     .option('--json', 'JSON, one object a line, with all columns')
     .option('--wide', 'texts in full instead of one line of the terminal');
   withFilters(command, false).action(async (wanted: string | undefined, words: TailWords) => {
-    if ((words.folder === undefined) === (words.db === undefined))
-      throw new PemError('option_missing', 'give --db of a server or --folder: one of both', 'operator');
     const store = await openFollowed(wanted, words);
     const stop = new AbortController();
     const ask = (): void => stop.abort();
@@ -53,11 +51,17 @@ export function tailCommand(trace: Command): void {
 }
 
 async function openFollowed(wanted: string | undefined, words: TailWords): Promise<FollowedStore> {
+  const { isServerNamed, ServerStore } = await import('./server.js');
+  if (words.folder === undefined ? words.db === undefined && !isServerNamed() : words.db !== undefined)
+    throw new PemError(
+      'option_missing',
+      'give --db (or PGHOST) of a server or --folder: one of both',
+      'operator',
+    );
   if (words.folder !== undefined) {
     const { FolderStore } = await import('./folder.js');
     return new FolderStore(words.folder, { allowEmpty: true });
   }
-  const { ServerStore } = await import('./server.js');
   return ServerStore.open(words.db, wanted);
 }
 

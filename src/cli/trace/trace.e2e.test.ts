@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -34,9 +34,13 @@ interface Ended {
   readonly err: string;
 }
 
-function pem(...words: string[]): Promise<Ended> {
+const pem = (...words: string[]): Promise<Ended> => pemIn({}, ...words);
+
+/** With more variables in its environment. */
+function pemIn(variables: NodeJS.ProcessEnv, ...words: string[]): Promise<Ended> {
+  const options = { maxBuffer: 64 << 20, env: { ...process.env, ...variables } };
   return new Promise((resolve) => {
-    execFile(process.execPath, [entry, 'trace', ...words], { maxBuffer: 64 << 20 }, (error, out, err) => {
+    execFile(process.execPath, [entry, 'trace', ...words], options, (error, out, err) => {
       resolve({ status: typeof error?.code === 'number' ? error.code : error === null ? 0 : 99, out, err });
     });
   });
@@ -146,9 +150,44 @@ test('what the server does not take is explained', async () => {
   );
   await line(1, 'option_missing', 'report');
   await line(1, 'option_missing', 'tail');
-  await line(2, 'ENOENT', 'list', '--db', `host=${folder} port=1`);
+  const nowhere = ['--db', `host=${folder} port=1`];
+  for (const words of [['list'], ['tail'], ['report']])
+    await line(2, 'server_unreachable', ...words, ...nowhere);
+  await line(1, 'conninfo_syntax', 'list', '--db', 'postgresql://me:secret@db/x');
+  expect((await pem('list', '--db', 'postgresql://me:secret@db/x')).err).not.toContain('secret');
+  expect(await pem('start', 'x', '--db', db(), '--kind', 'select,selekt')).toMatchObject({
+    status: 1,
+    err: expect.stringContaining('"selekt" is none of select, insert'),
+  });
   await cluster.query('CREATE ROLE nobody LOGIN');
   await line(1, 'trace_not_permitted', 'start', 'x', '--db', db().replace('user=postgres', 'user=nobody'));
+});
+
+test('PGHOST and the like name the server as for any client; a report of nothing is no success', async () => {
+  const environment = {
+    PGHOST: cluster.socketDirectory,
+    PGPORT: String(cluster.port),
+    PGUSER: 'postgres',
+    PGDATABASE: 'postgres',
+  };
+  expect((await pemIn(environment, 'start', 'by name', '--kind', 'select,DDL')).status).toBe(0);
+  await cluster.query('SELECT 1 AS by_environment');
+  await cluster.query('VACUUM pg_am');
+  const listed = await pemIn(environment, 'list', '--json');
+  const { options } = JSON.parse(listed.out.trim().split('\n').at(-1) ?? '') as { options: object };
+  expect(options).toEqual({ kinds: ['select', 'ddl'] });
+  const told = await pemIn(environment, 'report', '--trace', 'by name', '--format', 'json', '--quiet');
+  expect(told).toMatchObject({ status: 0, out: expect.stringContaining('by_environment') });
+  expect(told.out).not.toContain('vacuum');
+  const exported = await pemIn(environment, 'export', '--trace', 'by name', '--column', 'query', '--quiet');
+  expect(exported.out).toContain('SELECT 1 AS by_environment');
+  expect(await pemIn(environment, 'report', folder, '--db', db())).toMatchObject({ status: 1 });
+  const other = join(folder, 'no trace.csv');
+  writeFileSync(other, 'a,b\n1,2\n');
+  expect(await pem('report', other)).toMatchObject({
+    status: 1,
+    out: expect.stringContaining('no trace file'),
+  });
 });
 
 test('tail shows statements within 250 ms of their end, over SQL and from the folder', async () => {

@@ -333,7 +333,7 @@ describe('state', () => {
     expect(queries(all, 'AS under_the_old_library')).toHaveLength(1);
     // Where its slot had a file before the restart, it has another one now.
     const files = readdirSync(folder).filter((name) =>
-      name.startsWith(`slot_${later?.slot.padStart(6, '0')}.0`),
+      name.startsWith(`slot_${later?.slot?.padStart(6, '0')}.0`),
     );
     const earlier = all.some(({ slot, query }) => slot === later?.slot && query?.includes('old_library'));
     expect(earlier).toBe(true);

@@ -212,6 +212,7 @@ test('every path, method and reply of the document is what the server does', asy
     'put /probe/config/{target}/{probe}': { intervalMs: 5000, enabled: true },
     'post /traces/{id}/advice': { statements: 10 },
     'post /traces/{id}/chosen': { calls: [[startUs, 1, 1]] },
+    'post /traces/{id}/find': { text: 'x', afterUs: startUs, endUs: startUs + 1 },
     'post /unmanaged': { name: 'another', host: 'db.example', user: 'me' },
     'post /unmanaged/{targetId}/connect': { password: tracingPassword },
     'post /traces': {

@@ -364,5 +364,5 @@ describe('background processes', () => {
     const seen = await endTrace(cluster, all, 'serial');
     expect(seen.map(({ query }) => query)).toContain('INSERT INTO churned SELECT generate_series(1, 1000)');
     expect(seen.filter(({ database }) => database === '').map(short)).toEqual([]);
-  }, 60_000);
+  });
 });

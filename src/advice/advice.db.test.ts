@@ -72,7 +72,7 @@ async function session<T>(
 ): Promise<T> {
   const conn = await connect({
     params: { host: cluster.socketDirectory, port: String(cluster.port), user, dbname: database },
-    timeoutMs: 5000,
+    timeoutMs: 60_000,
   });
   try {
     return await work(conn);

@@ -67,7 +67,7 @@ test('texts: kinds, parameters of the normal form, operators that look like them
     expect(prepare(other)).toMatch(/^refused/);
   expect(prepareText('SELECT 1', true)).toMatchObject({ refused: expect.stringMatching(/beginning/) });
   // Long hostile texts end soon.
-  const started = performance.now();
+  const started = process.cpuUsage();
   for (const long of [
     '('.repeat(60_000),
     "'".repeat(59_999),
@@ -76,7 +76,7 @@ test('texts: kinds, parameters of the normal form, operators that look like them
     '?'.repeat(60_000),
   ])
     tokensOf(long);
-  expect(performance.now() - started).toBeLessThan(3000);
+  expect(process.cpuUsage(started).user / 1000).toBeLessThan(3000);
 });
 
 test('UPDATE and DELETE as the SELECT that finds their rows', () => {

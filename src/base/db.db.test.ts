@@ -30,6 +30,7 @@ test('the database crashes while connections are lent out, at rest and in a quer
     .poll(
       async () =>
         (await cluster.query(`SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep(6%'`)).rowCount,
+      { timeout: 60_000 },
     )
     .toBeGreaterThan(1);
   const ended = new Promise((resolve) => resting.once('end', () => resolve(undefined)));

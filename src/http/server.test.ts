@@ -123,7 +123,7 @@ test('who may not is closed with its status; who says too much before is closed;
     const leaver = await endpoint.open();
     const left = await endpoint.next();
     leaver.terminate();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 500));
     left.resolve({});
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(endpoint.told).toEqual([]);

@@ -37,6 +37,12 @@ async function serve(files: Readonly<Record<string, string>>): Promise<void> {
     await pem.query(`ALTER SYSTEM SET ${setting} = '${name}'`);
   }
   await pem.query('SELECT pg_reload_conf()');
+  // A new session has what its postmaster has read by then.
+  const [setting] = Object.keys(files);
+  await eventually('the files are read', async () => {
+    const { rows } = await pem.query(`SELECT current_setting('${setting}') AS name`);
+    return rows[0].name === `test_${setting}`;
+  });
 }
 
 beforeAll(async () => {

@@ -25,7 +25,7 @@ beforeAll(async () => {
   superuser = await pem.client();
   admin = await pem.userClient('ann', passwords.ann);
   // What waits for an agent fails here instead of hanging.
-  for (const client of [superuser, admin]) await client.query(`SET statement_timeout = '20s'`);
+  for (const client of [superuser, admin]) await client.query(`SET statement_timeout = '60s'`);
 });
 afterAll(async () => {
   await superuser?.end();
@@ -62,7 +62,7 @@ test('an agent does not hold off its own revocation by what it has locked', asyn
 test('nor its quarantine, nor a change of its configuration', async () => {
   const { agent } = await holding('holds its row');
   const ingest = await pem.client('pem_ingest');
-  await ingest.query(`SET statement_timeout = '20s'`);
+  await ingest.query(`SET statement_timeout = '60s'`);
   await ingest.query('SELECT pem.quarantine_agent($1, $2)', [agent.agentId, 'cloned']);
   await ingest.end();
   const other = await holding('holds its row too');
@@ -78,7 +78,7 @@ test('nor the signer, which answers everybody', async () => {
   await client.query('BEGIN');
   await sync(client, randomUUID(), 'another');
   const signer = await pem.client('pem_signer');
-  await signer.query(`SET statement_timeout = '20s'`);
+  await signer.query(`SET statement_timeout = '60s'`);
   await signer.query(`UPDATE pem.csr SET certificate = 'c', serial = 's', not_after = now() WHERE id = $1`, [
     csr.rows[0].id,
   ]);
@@ -94,7 +94,7 @@ test('nor an ingester that meets a boot whose announcement hangs', async () => {
   await client.query('BEGIN');
   await sync(client, boot, '1');
   const ingest = await pem.client('pem_ingest');
-  await ingest.query(`SET statement_timeout = '20s'`);
+  await ingest.query(`SET statement_timeout = '60s'`);
   const admit = () => ingest.query('SELECT pem.admit_boots($1, $2)', [[agent.agentId], [boot]]);
   await admit();
   await admit();
@@ -119,7 +119,7 @@ test('an expired token whose session lives on neither registers nor holds up the
     token.id,
   ]);
   const master = await pem.client('pem_master');
-  await master.query(`SET statement_timeout = '20s'`);
+  await master.query(`SET statement_timeout = '60s'`);
   const { rows } = await master.query('SELECT pem.collect_garbage() AS done');
   await master.end();
   expect(rows[0].done.tokens).toBeGreaterThan(0);

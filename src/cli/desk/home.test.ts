@@ -8,10 +8,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { freePort as freeRigPort } from '../../../bench/rig/cluster.js';
 import { findPrograms, hostRules, identityRules } from './cluster.js';
 import { freePort, knownDesk, openHome, programCopy } from './home.js';
 import { lockHome } from './lock.js';
@@ -68,15 +69,15 @@ test('a settings file with a mistake stops the start and names the setting', asy
 
 test('a taken port is passed over', async () => {
   const server = createServer();
-  const from = await freePort(28_000);
-  await new Promise<void>((resolve) => server.listen(from, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port: from } = server.address() as AddressInfo;
   expect(await freePort(from)).toBeGreaterThan(from);
   await new Promise((resolve) => server.close(resolve));
 });
 
 test('the port that was asked for is that one or none: nobody else is taken for the page', async () => {
   const server = createServer();
-  const taken = await freePort(28_000);
+  const taken = await freeRigPort();
   await new Promise<void>((resolve) => server.listen(taken, '127.0.0.1', resolve));
   await expect(openHome(join(folder, 'home'), taken)).rejects.toMatchObject({
     code: 'port_taken',

@@ -36,6 +36,7 @@ const pids = (name: string): number[] => {
     return readFileSync(join(folder, `${name}.pids`), 'utf8')
       .trim()
       .split('\n')
+      .filter((line) => line !== '')
       .map(Number);
   } catch {
     return [];
@@ -43,13 +44,13 @@ const pids = (name: string): number[] => {
 };
 
 const started = (name: string, count: number) => (gone: Promise<void>) =>
-  untilReady(name, folder, gone, 10_000, async () => pids(name).length >= count);
+  untilReady(name, folder, gone, 60_000, async () => pids(name).length >= count);
 
 const spec = (name: string) => ({
   name,
   command: worker(name),
   stopSignal: 'SIGTERM' as const,
-  stopWithinMs: 5_000,
+  stopWithinMs: 60_000,
   ready: started(name, 1),
 });
 

@@ -27,9 +27,8 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
 
   const showFirst = (wrong: FormErrors): void => {
     setErrors(wrong);
-    const first = Object.keys(wrong)[0];
     requestAnimationFrame(() => {
-      const field = element.current?.querySelector<HTMLElement>(`[name="${first}"]`);
+      const field = element.current?.querySelector<HTMLElement>('[aria-invalid=true]');
       field?.closest('details')?.setAttribute('open', '');
       field?.focus();
     });

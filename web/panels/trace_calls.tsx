@@ -186,7 +186,10 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
       only: searched ? search.found : undefined,
     };
   }, [fromUs, toUs, query.least, query.most, least, errors, names, find, searched, search.found]);
-  const selected = useMemo(() => selectRows(rows, filter, texts), [rows, version, filter, texts]);
+  // What is asked for: more that is found of it, or texts that come late, are no other question.
+  const asked = JSON.stringify([fromUs, toUs, query.least, query.most, least, errors, names, find, searched]);
+  const inTexts = find.trim() === '' ? undefined : texts;
+  const selected = useMemo(() => selectRows(rows, filter, inTexts), [rows, version, filter, inTexts]);
   const order = useMemo(
     () => sortRows(rows, selected, sort.column, sort.descending),
     [rows, selected, sort.column, sort.descending],
@@ -348,6 +351,7 @@ function LoadedCalls({ trace, run }: { trace: Trace; run: Run }) {
           label="Calls"
           columns={columns}
           order={order}
+          of={asked}
           sort={sort}
           onSort={(column) =>
             setSort((before) => ({

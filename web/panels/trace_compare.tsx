@@ -70,6 +70,7 @@ export function Compare({ trace, run }: { trace: Trace; run: Run }) {
   );
   const there = useAsk<TopAnswer>(
     otherRun === undefined ? undefined : `/traces/${withTrace}/top${spanQuery({ run: otherRun.run })}`,
+    otherRun === undefined ? 0 : refreshMs(otherRun),
   );
   const pairs = useMemo(
     () =>

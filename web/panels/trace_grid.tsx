@@ -7,7 +7,7 @@
 // biome-ignore-all lint/a11y/useFocusableInteractive: the grid has the focus and names the active row
 // biome-ignore-all lint/a11y/useKeyWithClickEvents: Enter on the grid opens the active row
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 export const rowPx = 26;
 const mostPx = 4_000_000;
@@ -28,6 +28,8 @@ interface Props {
   readonly columns: readonly GridColumn[];
   /** Row numbers in order. */
   readonly order: Uint32Array;
+  /** What the order is of; another one begins at its beginning, the same one keeps its place when rows come. */
+  readonly of: string;
   readonly sort: { readonly column: string; readonly descending: boolean };
   readonly onSort: (column: string) => void;
   readonly onOpen: (row: number) => void;
@@ -35,7 +37,7 @@ interface Props {
 }
 
 export function VirtualGrid(props: Props) {
-  const { label, columns, order, sort, onSort, onOpen, onShown } = props;
+  const { label, columns, order, of, sort, onSort, onOpen, onShown } = props;
   const box = useRef<HTMLDivElement>(null);
   const [height, setHeight] = useState(520);
   const [top, setTop] = useState(0);
@@ -55,12 +57,12 @@ export function VirtualGrid(props: Props) {
     setHeight(element.clientHeight);
     return () => observer.disconnect();
   }, []);
-  // Another order begins at its beginning.
-  useEffect(() => {
+  // Before a key can be pressed in the new order: later it would take back where that led.
+  useLayoutEffect(() => {
     if (box.current !== null) box.current.scrollTop = 0;
     setTop(0);
     setActive(0);
-  }, [order, sort.column, sort.descending]);
+  }, [of, sort.column, sort.descending]);
 
   const last = Math.min(order.length, first + visible + 1);
   const rows: number[] = [];

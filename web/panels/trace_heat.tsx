@@ -2,7 +2,7 @@
  * The heat map as a panel's content: dragging chooses a span of time and of latency, so do arrow keys (with Shift they widen,
  * Enter takes, Escape lets go). What the cursor is on stands below, for eyes and screen readers alike.
  */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { bandLowUs, callsIn, cellAt, drawHeat, type HeatArea, type HeatGrid } from '../chart/heat.js';
 import { brush } from '../store/trace_route.js';
 import { formatMs, formatTime, formatValue } from '../ui/format.js';
@@ -10,11 +10,11 @@ import { theme } from '../ui/theme.js';
 
 const height = 210;
 
-/** Width of an element as it changes. */
+/** Width of an element as it changes; known before anybody can press into it. */
 export function useWidth(): [{ current: HTMLDivElement | null }, number] {
   const element = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const host = element.current;
     if (host === null) return;
     const observer = new ResizeObserver(() => setWidth(host.clientWidth));

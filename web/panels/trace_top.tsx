@@ -105,7 +105,7 @@ export function TopStatements({ run, everyMs }: { run: string; everyMs: number }
           ]
         : []),
     ];
-  }, [answer, of, shown.map((measure) => measure.id).join(), order]);
+  }, [answer, of, known, shown.map((measure) => measure.id).join(), order]);
   const sortBy = Math.max(0, 1 + shown.findIndex((measure) => measure.id === order));
   const notes = [
     answer === undefined

@@ -125,6 +125,9 @@ export function useTail(target: number, serverId: number | null, paused: boolean
   const [, redraw] = useState(0);
   const still = useRef(frozen);
   still.current = frozen;
+  // The topic is left after the page was drawn; what comes until then is not taken in either.
+  const deaf = useRef(paused);
+  deaf.current = paused;
 
   useEffect(() => {
     if (paused || serverId === null) return;
@@ -148,7 +151,7 @@ export function useTail(target: number, serverId: number | null, paused: boolean
           snapshots += 1;
           if (snapshots > 1) counts.current.gaps += 1;
         }
-        if (event.kind !== 'block') return;
+        if (event.kind !== 'block' || deaf.current) return;
         setError(undefined);
         const { calls, count } = callsOfBlock(event.block, serverId, mostKept);
         if (count === 0) return;

@@ -1,5 +1,5 @@
 /** A removal that is asked twice, in place: the first button shows the second. */
-import { useEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 
 interface Props {
   /** What the first button says, for example Delete. */
@@ -12,7 +12,8 @@ interface Props {
 
 export function Removal({ word, name, busy, onSure }: Props) {
   const [sure, setSure] = useState(false);
-  useEffect(() => {
+  // Before anybody can press again: after the page was drawn it would take back what was pressed meanwhile.
+  useLayoutEffect(() => {
     if (!busy) setSure(false);
   }, [busy]);
   if (!sure)

@@ -3,14 +3,21 @@
  * of it, with and without the extension, with statements that have no plan, and with nobody there to ask.
  */
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { commandKinds, runCommand } from '../agent/link/commands.js';
 import { AgentHome } from '../bench/rig/agent_home.js';
-import { startBrowser } from '../bench/rig/browser.js';
+import {
+  goToHash,
+  openContext,
+  patienceMs,
+  startBrowser,
+  unhurried,
+  untilInPage,
+} from '../bench/rig/browser.js';
 import type { Cluster } from '../bench/rig/cluster.js';
 import { buildPrograms } from '../bench/rig/conservation.js';
 import { type Pem, startPem } from '../bench/rig/pem.js';
-import { eventually } from '../bench/rig/processes.js';
+import { eventually, processes } from '../bench/rig/processes.js';
 import { startProfiled } from '../bench/rig/traces.js';
 import { monitorName, monitorRole } from '../bench/rig/watched.js';
 import { startWeb, type Visitor, type WebRig } from '../bench/rig/web.js';
@@ -18,6 +25,7 @@ import { parseConninfo } from '../src/base/conninfo.js';
 import { openLog } from '../src/base/log.js';
 import { type Ingester, runIngester } from '../src/ingest/main.js';
 
+vi.setConfig(unhurried);
 const base = '/pem/api/v1';
 const panel = 'section[aria-label="Index advice"]';
 const start = `${panel} button.main`;
@@ -36,7 +44,7 @@ let hasHypopg = false;
 const complaints: string[] = [];
 
 async function signIn(user: string): Promise<Page> {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const context = await openContext(browser, { viewport: { width: 1440, height: 900 } });
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const opened = await context.newPage();
   opened.on('pageerror', (error) => complaints.push(error.message));
@@ -48,20 +56,18 @@ async function signIn(user: string): Promise<Page> {
   return opened;
 }
 
-/** Waits until an expression is true in the page. (The driver's own wait evaluates text inside the page: our CSP forbids it.) */
-async function until(opened: Page, expression: string): Promise<void> {
-  for (let left = 300; left > 0; left -= 1) {
-    if (await opened.evaluate(`Boolean(${expression})`)) return;
-    await opened.waitForTimeout(100);
-  }
-  throw new Error(
-    `never true: ${expression}\n${await opened.evaluate(`document.querySelector('main').innerText`)}`,
-  );
-}
+const until = untilInPage;
 const textOf = (selector: string): string => `(document.querySelector('${selector}')?.textContent ?? '')`;
 const says = (words: string): string => `${textOf(panel)}.includes(${JSON.stringify(words)})`;
-const open = (opened: Page, view: string): Promise<unknown> =>
-  opened.goto(`http://127.0.0.1:${web.port}/#/profiler/${target}/${trace}/${view}`);
+const open = (opened: Page, view: string): Promise<void> =>
+  goToHash(opened, `#/profiler/${target}/${trace}/${view}`);
+
+/** Presses a button that copies, and reads what it copied once it says so. */
+async function copied(button: string): Promise<unknown> {
+  await page.click(button);
+  await until(page, `${textOf(button)}.includes('copied')`);
+  return page.evaluate('navigator.clipboard.readText()');
+}
 
 const byCustomer = 'select note from orders where customer_id = ';
 
@@ -108,7 +114,7 @@ beforeAll(async () => {
   });
   trace = made.json<{ id: number }>().id;
   const state = async () => (await ada.get(`${base}/traces/${trace}`)).json<{ state: string }>().state;
-  await eventually('the trace runs', async () => (await state()) === 'running', 60_000);
+  await eventually('the trace runs', async () => (await state()) === 'running', patienceMs);
   const client = await traced.client('shop');
   for (let i = 0; i < 40; i++) await client.query(`${byCustomer}${i}`);
   for (let i = 1; i < 10; i++) await client.query(`select * from orders where id = ${i}`);
@@ -121,7 +127,7 @@ beforeAll(async () => {
       const texts = (top.statements ?? []).map(({ text }) => text ?? '');
       return ['customer_id', 'hidden', 'where id'].every((word) => texts.some((it) => it.includes(word)));
     },
-    60_000,
+    patienceMs,
   );
   browser = await startBrowser();
   page = await signIn('ada');
@@ -144,8 +150,7 @@ test('without hypopg the panel says what to run, with the commands to copy', asy
   expect(await page.evaluate(`[...document.querySelectorAll('${panel} .command pre')].length`)).toBe(
     hasHypopg ? 1 : 2,
   );
-  await page.click(`${panel} .command:last-of-type button`);
-  expect(await page.evaluate('navigator.clipboard.readText()')).toBe('CREATE EXTENSION hypopg;');
+  expect(await copied(`${panel} .command:last-of-type button`)).toBe('CREATE EXTENSION hypopg;');
 });
 
 test('advice for ticked statements, by keyboard: an index with its line, costs, gain and size, said to be an estimate', async ({
@@ -161,23 +166,30 @@ test('advice for ticked statements, by keyboard: an index with its line, costs, 
   await page.focus('.tools .push');
   await page.keyboard.press('Enter');
   await until(page, `document.activeElement?.getAttribute('aria-label') === 'Which statements'`);
-  expect(await page.inputValue(`${panel} select`)).toBe('chosen');
+  await until(page, `document.querySelector('${panel} select').value === 'chosen'`);
   // What a screen reader is told, in order.
   await page.evaluate(`
     window.told = [];
     const live = document.querySelector('${panel} [aria-live=polite]');
     new MutationObserver(() => window.told.push(live.textContent)).observe(live, { subtree: true, childList: true, characterData: true });`);
   await page.keyboard.press('Tab');
-  await page.keyboard.press('Enter');
+  // Held, the agent cannot have answered before the page says that it waits.
+  const worker = await eventually('a worker', () => home.workerPid ?? undefined);
+  const watchdog = processes().find(({ pid }) => pid === worker)?.parent as number;
+  for (const pid of [watchdog, worker]) process.kill(pid, 'SIGSTOP');
+  try {
+    await page.keyboard.press('Enter');
+    const waiting = /about 1 statement|for 1 statement; the agent fetches the request/;
+    await until(page, `window.told.some((words) => ${waiting}.test(words))`);
+  } finally {
+    for (const pid of [worker, watchdog]) process.kill(pid, 'SIGCONT');
+  }
   await page.waitForSelector(`${panel} .call pre.sql`);
-  const told = (await page.evaluate('window.told')) as string[];
-  expect(told.at(-1)).toBe('Advice is there: 1 index for 1 statement.');
-  expect(told.some((words) => /planner about 1 statement|fetches the request/.test(words))).toBe(true);
+  await until(page, `window.told.at(-1) === 'Advice is there: 1 index for 1 statement.'`);
 
   const line = 'CREATE INDEX CONCURRENTLY orders_customer_id_idx ON public.orders (customer_id);';
   expect(await page.textContent(`${panel} pre.sql`)).toBe(line);
-  await page.click(`${panel} .call header button`);
-  expect(await page.evaluate('navigator.clipboard.readText()')).toBe(line);
+  expect(await copied(`${panel} .call header button`)).toBe(line);
   expect(await page.textContent(`${panel} .estimate`)).toMatch(/Estimate.*hypothetical.*Nothing was created/);
   const figures = (await page.textContent(`${panel} .call .figures`)) ?? '';
   expect(figures).toMatch(/Gain, of the statement’s time\d+ %.*Size, about[\d.]+ [KM]iB.*Indexes there now1/);
@@ -208,13 +220,14 @@ test('one statement’s page: its own advice, none that helps, why it has no pla
 
   await open(page, 'top');
   await page.click('table[aria-label="Top statements"] a:has-text("where id")');
+  await page.waitForSelector('pre.sql:has-text("where id")');
   await page.click(`${start}:has-text("for this statement")`);
   await until(page, says('No index helps'));
   await until(page, says('orders_pkey'));
 
   await open(page, 'top');
   await page.click('table[aria-label="Top statements"] a:has-text("hidden")');
-  await page.waitForSelector('pre.sql');
+  await page.waitForSelector('pre.sql:has-text("hidden")');
   await page.click(`${start}:has-text("for this statement")`);
   await until(page, says('This statement could not be planned'));
   const grant = `GRANT SELECT ON hidden TO ${monitorName};`;
@@ -254,20 +267,27 @@ test('the plans of a statement: each once, however its values differ; one is sho
     page,
     `/Seq Scan on .*orders.*cost=.*Filter: .*customer_id = \\d+/s.test(${textOf('section[aria-label=Plan] pre')})`,
   );
-  expect(await page.getAttribute(`${table} button.plain`, 'aria-expanded')).toBe('true');
+  await page.waitForSelector(`${table} button.plain[aria-expanded=true]`);
 
   await traced.query('CREATE INDEX orders_customer_id_idx ON orders (customer_id)', [], 'shop');
   const client = await traced.client('shop');
+  // A session's first statement may have no query id yet: it would be a statement of its own.
+  await client.query('SELECT');
   for (let i = 0; i < 7; i++) await client.query(`${byCustomer}${i}`);
   await client.end();
-  for (let left = 100; ; left--) {
-    await page.reload();
-    await page.waitForSelector(`${table} tbody tr`);
-    if (((await page.evaluate(rows)) as string[]).length === 2) break;
-    expect(left, 'the second plan never came').toBeGreaterThan(0);
-    await page.waitForTimeout(300);
-  }
-  await until(page, `${rows}.some((row) => /orders_customer_id_idx.*[67]/.test(row))`);
+  // The page asks once, and calls come over several seconds: all of the new ones must be there.
+  await eventually(
+    'the second plan with its calls',
+    async () => {
+      await page.reload();
+      await page.waitForSelector(`${table} tbody tr`);
+      return page.evaluate(
+        `${rows}.length === 2 && [...document.querySelectorAll('${table} tbody tr')].some((row) =>
+           row.cells[0].textContent.includes('orders_customer_id_idx') && row.cells[1].textContent === '7')`,
+      );
+    },
+    patienceMs,
+  );
 });
 
 test('the server is away: the panel says so; what was asked before stays', async () => {
@@ -287,7 +307,7 @@ test('an older agent, an agent that is away, and no agent at all', async () => {
   const asked = await ada.send('POST', `${base}/traces/${trace}/advice`, { keys });
   const { id } = asked.json<{ id: number }>();
   await page.click('table[aria-label="Top statements"] a:has-text("customer_id")');
-  await page.waitForSelector('pre.sql');
+  await page.waitForSelector('pre.sql:has-text("customer_id")');
   await page.click(`${start}:has-text("for this statement")`);
   await until(page, says('about other statements of this trace is under way'));
   await open(page, 'top');

@@ -1,10 +1,11 @@
 /** The UI in a real browser against a whole PEM: what a person does first, with the keyboard, in the dark and on a phone. */
 import { execFileSync } from 'node:child_process';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startBrowser } from '../bench/rig/browser.js';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { openContext, startBrowser, unhurried, untilInPage, widthWhen } from '../bench/rig/browser.js';
 import { type Desk, startDesk } from '../bench/rig/desk.js';
 
+vi.setConfig(unhurried);
 let desk: Desk;
 let browser: Browser;
 let context: BrowserContext;
@@ -20,19 +21,12 @@ function watch(opened: Page): Page {
   return opened;
 }
 
-/** Waits until an expression is true in the page. (The driver's own wait evaluates text inside the page: our CSP forbids it.) */
-async function until(opened: Page, expression: string): Promise<void> {
-  for (let left = 600; left > 0; left -= 1) {
-    if (await opened.evaluate(`Boolean(${expression})`)) return;
-    await opened.waitForTimeout(100);
-  }
-  throw new Error(`never true: ${expression}`);
-}
+const until = untilInPage;
 
 beforeAll(async () => {
   desk = await startDesk();
   browser = await startBrowser();
-  context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  context = await openContext(browser, { viewport: { width: 1440, height: 900 } });
   page = watch(await context.newPage());
 });
 
@@ -44,17 +38,17 @@ afterAll(async () => {
 test('the printed link signs in once, and leaves the address bar', async () => {
   await page.goto(`${desk.url}/#signin=${desk.signInToken}`);
   await page.waitForSelector('.tile');
-  expect(page.url()).not.toContain(desk.signInToken);
-  const other = await browser.newContext();
+  expect(await page.evaluate('location.href')).not.toContain(desk.signInToken);
+  const other = await openContext(browser);
   const again = watch(await other.newPage());
   await again.goto(`${desk.url}/#signin=${desk.signInToken}`);
   await again.waitForSelector('input[name=password]');
-  expect(await again.textContent('[role=alert]')).not.toBe('');
+  await until(again, "document.querySelector('[role=alert]').textContent.trim() !== ''");
   await other.close();
 });
 
 test('a wrong password is refused in words, and the page stays', async () => {
-  const other = await browser.newContext();
+  const other = await openContext(browser);
   const stranger = watch(await other.newPage());
   await stranger.goto(desk.url);
   await stranger.fill('input[name=username]', 'admin');
@@ -78,7 +72,7 @@ test('the fleet shows agent and server up, with live figures', async () => {
 test('the agent page draws charts that move by themselves', async () => {
   await page.click('table[aria-label="Agents"] a');
   await page.waitForSelector('section[aria-label=CPU] canvas');
-  expect(page.url()).toContain('#/agent/1');
+  expect(await page.evaluate('location.hash')).toContain('#/agent/1');
   const label = `document.querySelector('section[aria-label="Load average"] .plot').getAttribute('aria-label')`;
   const samples = `performance.getEntriesByName('pem:chart').length`;
   expect(await page.evaluate(samples)).toBe(1);
@@ -91,25 +85,34 @@ test('the agent page draws charts that move by themselves', async () => {
 test('the server page shows sessions, databases, tables and settings', async () => {
   await page.goto(`${desk.url}/#/server/2`);
   await page.waitForSelector('section[aria-label=Sessions] canvas');
-  for (const [table, text] of [
-    ['Sessions now', 'pem_ingest'],
-    ['Databases', 'template1'],
-    ['Tables', 'pem.agent'],
-    ['Settings that differ from the default', 'cluster_name'],
+  for (const [table, text, typed] of [
+    ['Sessions now', 'pem_ingest', 'ingest'],
+    ['Databases', 'template1', ''],
+    ['Tables', 'pem.agent', 'agent'],
+    ['Settings that differ from the default', 'cluster_name', 'cluster'],
   ] as const) {
+    // Which of many rows are on a table's first page changes with time.
+    const filter = page.locator(`input[aria-label="Filter ${table}"]`);
+    if (typed !== '') await filter.fill(typed);
     await until(
       page,
       `document.querySelector('table[aria-label="${table}"] tbody').textContent.includes('${text}')`,
     );
+    if (typed === '') continue;
+    await filter.fill('');
+    await filter.blur();
   }
 });
 
 test('"/" leads to the filter, arrow keys move one cursor over all charts, the range is in the address', async () => {
   await page.keyboard.press('/');
-  expect(await page.evaluate('document.activeElement.type')).toBe('search');
+  await until(page, `document.activeElement.getAttribute('aria-label') === 'Filter Sessions now'`);
   await page.keyboard.type('no such session');
   await until(page, `document.body.textContent.includes('Nothing here contains')`);
   await page.fill('input[aria-label="Filter Sessions now"]', '');
+  // Keys move over samples: both charts must have some.
+  for (const chart of ['Transactions', 'Sessions'])
+    await page.waitForSelector(`section[aria-label=${chart}] canvas`);
   await page.focus('section[aria-label=Transactions] .plot');
   await page.keyboard.press('ArrowLeft');
   await page.keyboard.press('ArrowLeft');
@@ -119,7 +122,7 @@ test('"/" leads to the filter, arrow keys move one cursor over all charts, the r
      document.querySelector('section[aria-label=Sessions] .moment').textContent !== ''`,
   );
   await page.click('nav[aria-label="Time range"] button:has-text("1 h")');
-  expect(page.url()).toContain('range=1h');
+  await until(page, `location.hash.includes('range=1h')`);
   await page.reload();
   await page.waitForSelector('button[aria-pressed=true]:has-text("1 h")');
 });
@@ -127,11 +130,21 @@ test('"/" leads to the filter, arrow keys move one cursor over all charts, the r
 test('on a phone nothing is wider than the screen', async () => {
   const phone = watch(await context.newPage());
   await phone.setViewportSize({ width: 390, height: 844 });
-  for (const address of ['#/', '#/agent/1', '#/server/2', '#/system']) {
+  const there = (selector: string): string => `document.querySelector('${selector}') !== null`;
+  for (const [address, ready] of [
+    ['#/', there('table[aria-label="Agents"] meter')],
+    [
+      '#/agent/1',
+      `${there('section[aria-label=CPU] canvas')} && ${there('table[aria-label="File systems"] td')}`,
+    ],
+    [
+      '#/server/2',
+      `${there('section[aria-label=Sessions] canvas')} && ${there('table[aria-label="Sessions now"] td')}`,
+    ],
+    ['#/system', there('section[aria-label="Ingest lag"] canvas')],
+  ] as const) {
     await phone.goto(`${desk.url}/${address}`);
-    await phone.waitForSelector('main .panel');
-    await phone.waitForTimeout(500);
-    expect(await phone.evaluate('document.scrollingElement.scrollWidth'), address).toBeLessThanOrEqual(390);
+    expect(await widthWhen(phone, ready), address).toBeLessThanOrEqual(390);
   }
   await phone.close();
 });
@@ -159,11 +172,11 @@ test('an agent that stops is shown down without a reload, and up again', async (
     .split('\n');
   for (const pid of [...watchdog, ...worker]) process.kill(Number(pid), 'SIGSTOP');
   try {
-    await page.waitForSelector('table[aria-label="Agents"] .status.down', { timeout: 60_000 });
+    await page.waitForSelector('table[aria-label="Agents"] .status.down');
   } finally {
     for (const pid of [...worker, ...watchdog]) process.kill(Number(pid), 'SIGCONT');
   }
-  await page.waitForSelector('table[aria-label="Agents"] .status.up', { timeout: 60_000 });
+  await page.waitForSelector('table[aria-label="Agents"] .status.up');
 });
 
 test('an object that is not there is said to be, and the page never complained', async () => {

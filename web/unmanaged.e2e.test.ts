@@ -6,8 +6,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startBrowser } from '../bench/rig/browser.js';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import {
+  goToHash,
+  openContext,
+  startBrowser,
+  unhurried,
+  untilFocused,
+  untilInPage,
+} from '../bench/rig/browser.js';
 import type { Cluster } from '../bench/rig/cluster.js';
 import { type Pem, startPem } from '../bench/rig/pem.js';
 import { startUnmanaged, tracingPassword, tracingRole } from '../bench/rig/unmanaged.js';
@@ -16,6 +23,7 @@ import { parseConninfo } from '../src/base/conninfo.js';
 import { openLog } from '../src/base/log.js';
 import { type Ingester, runIngester } from '../src/ingest/main.js';
 
+vi.setConfig(unhurried);
 let pem: Pem;
 let traced: Cluster;
 let ingester: Ingester;
@@ -25,13 +33,7 @@ let page: Page;
 const state = mkdtempSync(join(tmpdir(), 'pemunmanaged-'));
 const complaints: string[] = [];
 
-async function until(expression: string): Promise<void> {
-  for (let left = 300; left > 0; left -= 1) {
-    if (await page.evaluate(`Boolean(${expression})`)) return;
-    await page.waitForTimeout(100);
-  }
-  throw new Error(`never true: ${expression}\n${await page.evaluate('document.body.innerText')}`);
-}
+const until = (expression: string): Promise<void> => untilInPage(page, expression);
 const textOf = (selector: string): string => `(document.querySelector('${selector}')?.textContent ?? '')`;
 const table = 'table[aria-label="Servers without agent"]';
 
@@ -68,7 +70,7 @@ beforeAll(async () => {
     pushSocket: web.pushDirectory,
   });
   browser = await startBrowser();
-  page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
+  page = await (await openContext(browser, { viewport: { width: 1440, height: 900 } })).newPage();
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('console', (message) => {
     if (message.type() === 'error' && !/4(00|01|04|09|22)/.test(message.text()))
@@ -90,18 +92,18 @@ afterAll(async () => {
 });
 
 test('a server is made known by keyboard; what is wrong is said at its field', async () => {
-  await page.goto(`http://127.0.0.1:${web.port}/#/profiler/0`);
+  await goToHash(page, '#/profiler/0');
   const add = page.getByRole('button', { name: 'Add a server without agent' });
   await add.focus();
   await page.keyboard.press('Enter');
   await page.waitForSelector('form[aria-label="New server without agent"]');
-  await until(`document.activeElement?.getAttribute('name') === 'name'`);
+  await untilFocused(page, 'name');
   await page.keyboard.type('lonely');
   await page.keyboard.press('Tab');
   await page.keyboard.type('/var/run/postgresql');
   await page.keyboard.press('Enter');
   await until(`${textOf('#wrong-host')}.includes('no path')`);
-  await until(`document.activeElement?.getAttribute('name') === 'host'`);
+  await untilFocused(page, 'host');
   expect(await page.getAttribute('input[name=host]', 'aria-describedby')).toBe('wrong-host');
   await page.fill('input[name=host]', '127.0.0.1');
   await page.fill('input[name=port]', String(traced.port));
@@ -112,6 +114,7 @@ test('a server is made known by keyboard; what is wrong is said at its field', a
   await page.fill('input[name=team]', 'nowhere');
   await page.keyboard.press('Enter');
   await until(`${textOf('#wrong-team')}.includes('does not exist')`);
+  await untilFocused(page, 'team');
   await look('form');
   await page.fill('input[name=team]', '');
   await page.keyboard.press('Enter');
@@ -119,7 +122,7 @@ test('a server is made known by keyboard; what is wrong is said at its field', a
 });
 
 test('a wrong password is said, the right one connects; neither stays in the page', async () => {
-  await until(`document.activeElement?.getAttribute('name') === 'server-password'`);
+  await untilFocused(page, 'server-password');
   const field = page.locator('input[name=server-password]');
   expect([await field.getAttribute('type'), await field.getAttribute('autocomplete')]).toEqual([
     'password',
@@ -130,7 +133,7 @@ test('a wrong password is said, the right one connects; neither stays in the pag
   await until(`${textOf('.connect [role=alert]')}.includes('password authentication failed')`);
   expect(await field.inputValue()).toBe('');
   await look('wrong');
-  await until(`document.activeElement?.getAttribute('name') === 'server-password'`);
+  await untilFocused(page, 'server-password');
   await page.keyboard.type(tracingPassword);
   await page.keyboard.press('Enter');
   await until(`${textOf(table)}.includes('you are connected')`);
@@ -143,12 +146,12 @@ test('a wrong password is said, the right one connects; neither stays in the pag
 
 test('a trace of it is made, read and shown as any other; who leaves cannot stop it', async () => {
   await page.click(`${table} a:has-text("lonely")`);
+  await page.waitForSelector('header.title a:has-text("all servers")');
   await page.click('text=New trace');
   // Nobody would be there to start it by itself, or to make room.
-  const starts = await page.evaluate(
-    `[...document.querySelectorAll('select[name=when] option')].map((option) => option.value)`,
+  await until(
+    `[...document.querySelectorAll('select[name=when] option')].map((option) => option.value).join() === 'now,asked'`,
   );
-  expect(starts).toEqual(['now', 'asked']);
   expect(await page.locator('input[name=continuous]').count()).toBe(0);
   await page.fill('input[name=name]', 'what it does');
   await page.fill('input[name=users]', 'postgres');
@@ -161,7 +164,7 @@ test('a trace of it is made, read and shown as any other; who leaves cannot stop
   await until(`${textOf('.status')}.includes('ended')`);
   await until(`document.body.textContent.toLowerCase().includes('as looked_at')`);
   await look('trace');
-  await page.click('a:has-text("lonely")');
+  await page.click('header.title a:has-text("lonely")');
   await page.click('button[aria-label="Disconnect from lonely"]');
   await until(`${textOf(table)}.includes('nobody is connected')`);
   await page.click('table[aria-label=Traces] tbody button:has-text("Start")');
@@ -174,7 +177,7 @@ test('removed after a second word; the page has nothing to complain of', async (
   await page.click('button:has-text("Keep")');
   await page.click('button[aria-label="Remove lonely"]');
   await page.click('button:has-text("Remove for good")');
-  await page.goto(`http://127.0.0.1:${web.port}/#/profiler/0`);
+  await goToHash(page, '#/profiler/0');
   await until(`${textOf('section[aria-label="Servers without agent"]')}.includes('None.')`);
   expect(complaints).toEqual([]);
 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startBrowser } from '../../../bench/rig/browser.js';
+import { openContext, startBrowser } from '../../../bench/rig/browser.js';
 import { sampleRow, sampleStartUs, writeCsv } from '../../../bench/rig/trace_sample.js';
 import { FolderStore } from './folder.js';
 import { reportHtml } from './report_html.js';
@@ -44,7 +44,8 @@ async function open(
   width: number,
   colorScheme: 'light' | 'dark',
 ): Promise<{ page: Page; trouble: string[] }> {
-  const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
+  const context = await openContext(browser, { viewport: { width, height: 900 }, colorScheme });
+  const page = await context.newPage();
   const trouble: string[] = [];
   page.on('console', (message) => trouble.push(message.text()));
   page.on('pageerror', (error) => trouble.push(String(error)));
@@ -64,7 +65,7 @@ test('loads nothing, runs nothing of the trace, and fits its window in both sche
       expect(await page.title()).toBe('SQL trace report: a trace');
       expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0);
       grounds.add(await page.evaluate('getComputedStyle(document.body).backgroundColor'));
-      await page.close();
+      await page.context().close();
     }
   }
   expect(grounds.size).toBe(2);
@@ -80,10 +81,10 @@ test('tables sort with the keyboard, and a link opens its statement', async () =
     return Promise.all(cells.map(async (cell) => Number(await cell.getAttribute('data-v'))));
   };
   await page.keyboard.press('Enter');
-  expect(await calls.getAttribute('aria-sort')).toBe('descending');
+  await table.locator('th[aria-sort=descending]', { hasText: 'mean' }).waitFor();
   expect(await means()).toEqual([9000, 200, 50]);
   await page.keyboard.press('Enter');
-  expect(await calls.getAttribute('aria-sort')).toBe('ascending');
+  await table.locator('th[aria-sort=ascending]', { hasText: 'mean' }).waitFor();
   expect(await means()).toEqual([50, 200, 9000]);
   await table.locator('tbody tr').last().getByRole('link').press('Enter');
   const opened = page.locator('details#s1[open]');
@@ -91,5 +92,5 @@ test('tables sort with the keyboard, and a link opens its statement', async () =
   expect(await opened.textContent()).toContain('update stock set n = n - ?');
   // Slowest calls, statements and errors are found without a mouse.
   expect(await page.locator('summary').count()).toBeGreaterThan(10);
-  await page.close();
+  await page.context().close();
 });

@@ -297,6 +297,7 @@ async function openMany(many: Page, rows: number): Promise<void> {
   await until(
     many,
     `document.querySelector('progress') === null && document.querySelector('.vbox').ariaRowCount > ${rows}`,
+    3 * patienceMs,
   );
   await many.click('.vhead button:has-text("Time")');
   await many.waitForSelector('.vhead [aria-sort=descending]:has-text("Time")');

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the extension out of tree. In: PG_CONFIG, or none: that of the newest server of Debian's folders, else the one on
-# the path; PROF_VARIANT for tests, "sanitized" (UBSan, test/sanitized.c) or "failing" (test/failing.c). Out:
+# the path; PROF_VARIANT for tests, "sanitized" (UBSan, test/sanitized.c; each row with a kept end made twice) or "failing" (test/failing.c). Out:
 # build/pg<major>[-<variant>]/sql_profiler.so. Installs nothing: tests put it beside a copy of the server's programs
 # (bench/rig/profiled_server.ts), and `make install` with the Makefile here is for servers that are to have it.
 # Quick when nothing changed; says what is missing and how to get it when it cannot build.
@@ -25,7 +25,7 @@ variant=${PROF_VARIANT:-}
 case $variant in
 "") flags= ldflags= objects= ;;
 sanitized)
-  flags="-g -O1 -fno-omit-frame-pointer -U_FORTIFY_SOURCE -fsanitize=undefined -fno-sanitize-recover=all"
+  flags="-g -O1 -fno-omit-frame-pointer -U_FORTIFY_SOURCE -fsanitize=undefined -fno-sanitize-recover=all -DPROF_CHECK_TAILS"
   ldflags="-fsanitize=undefined" objects=test/sanitized.o ;;
 failing)
   # What is called with a checked size has another name, and would not be wrapped.

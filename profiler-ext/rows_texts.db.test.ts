@@ -64,6 +64,46 @@ describe('any bytes', () => {
     expect(got[1]?.query).toBe('SELECT 1');
   });
 
+  test('statements that come again and again, in any order, each with its own text and figures', async () => {
+    // Constants are no part of a query id: most of these have the same, many the same length, too.
+    const from = (n: number): string => `FROM generate_series(1, ${n}) AS s`;
+    const texts = [
+      ...Array.from({ length: 8 }, (_, n) => `SELECT s ${from(n + 1)}`),
+      ...Array.from({ length: 8 }, (_, n) => `SELECT s, ',' ${from(n + 1)}`),
+      ...Array.from({ length: 8 }, (_, n) => `SELECT s AS "a ""b""" ${from(n + 1)}`),
+      ...[1, 2].map((n) => `SELECT s, '${'long '.repeat(200)}' ${from(n)}`),
+      ...[3, 4].map((n) => `SELECT s AS "${'q'.repeat(60)}", '${'long '.repeat(60)}' ${from(n)}`),
+      ...[5, 6].map((n) => `SELECT s AS password ${from(n)}`),
+      'SELECT 7',
+      'SELECT',
+    ];
+    await begin({ kinds: ['select'] });
+    const brief = await startTrace(cluster, 'brief', { applications: ['texts'], max_query_bytes: 20 });
+    const counts: number[] = [];
+    const ran: number[] = [];
+    let random = 7;
+    for (let run = 0; run < 600; run++) {
+      random = (random * 48271) % 2147483647;
+      // Now and then one of them is at home for a while.
+      const at = run % 60 < 20 ? Math.floor(run / 60) : random % texts.length;
+      const answer = await client.query({ name: `s${at}`, text: texts[at] as string });
+      ran.push(at);
+      counts.push(answer.rows.length);
+    }
+    const got = await rows();
+    expect(got.map((row) => row.query)).toEqual(ran.map((at) => texts[at]));
+    expect(got.map((row) => Number(row.rows))).toEqual(counts);
+    expect(new Set(got.map((row) => row.tag))).toEqual(new Set(['SELECT']));
+    expect(new Set(got.map((row) => row.flags))).toEqual(new Set(['0']));
+    const ids = new Map(got.map((row) => [row.query, row.query_id]));
+    expect(got.map((row) => row.query_id)).toEqual(got.map((row) => ids.get(row.query)));
+    expect(ids.get(texts[0] as string)).toBe(ids.get(texts[7] as string));
+    await stopTrace(cluster, brief);
+    const cut = sortedRows(await readTrace(cluster, brief), 'line');
+    expect(cut.map((row) => row.query)).toEqual(ran.map((at) => (texts[at] as string).slice(0, 20).trim()));
+    expect(cut.map((row) => row.rows)).toEqual(got.map((row) => row.rows));
+  });
+
   test("a database's own encoding: bytes as they were, and its name beside them", async () => {
     await cluster.query("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
     await begin({}, 'latin');

@@ -76,37 +76,31 @@ export interface Counted {
 const short = 200;
 const long = 1200;
 
-/** A backend writes its dump after its client has gone: the dumps of those before are not to be taken for the next one's. */
-async function onlyAt(cluster: Cluster, processes: number): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (childrenOf(cluster.postmasterPid()).length > processes) {
-    if (Date.now() > deadline) throw new Error('backends did not end under callgrind');
-    await sleep(50);
-  }
-}
-
-/** The dump of the backend that did the work: the one that spent most. */
+/**
+ * The dump of the backend that did the work: the one that spent most. That of pgbench's own first connection is the other,
+ * of 50 million instructions. A backend writes its dump when its client has gone, and is gone itself when it is written:
+ * all of pgbench's must be, and what others leave meanwhile that were there before is not looked at.
+ */
 async function dumpOf(cluster: Cluster, options: CountOptions, transactions: number): Promise<Dump> {
+  const postmaster = cluster.postmasterPid();
   const dumps = () => readdirSync(cluster.folder).filter((name) => /^callgrind\.\d+$/.test(name));
-  const before = new Set(dumps());
+  const others = new Set([...dumps(), ...childrenOf(postmaster).map((pid) => `callgrind.${pid}`)]);
   await pgbench(cluster, [
     ...['-n', '-c1', '--random-seed=1', '-t', String(transactions)],
     ...options.pgbench,
   ]);
-  const deadline = Date.now() + 60_000;
-  for (;;) {
-    await sleep(300);
-    const made = dumps()
-      .filter((name) => !before.has(name))
-      .map((name) => readFileSync(join(cluster.folder, name), 'utf8'))
-      // Its last line; the summary stands at the head of one that is not yet written.
-      .filter((text) => /^totals:/m.test(text))
-      .map((text) => readDump(text, options.library))
-      .sort((a, b) => b.total - a.total);
-    // Every transaction takes thousands; anything less is the dump of pgbench's own first connection.
-    if (made[0] !== undefined && made[0].total > transactions * 5000) return made[0];
-    if (Date.now() > deadline) throw new Error('the backend left no dump of callgrind');
+  const deadline = Date.now() + 120_000;
+  while (childrenOf(postmaster).some((pid) => !others.has(`callgrind.${pid}`))) {
+    if (Date.now() > deadline) throw new Error('backends did not end under callgrind');
+    await sleep(50);
   }
+  const made = dumps()
+    .filter((name) => !others.has(name))
+    .map((name) => readDump(readFileSync(join(cluster.folder, name), 'utf8'), options.library))
+    .sort((a, b) => b.total - a.total);
+  if (made.length !== 2 || made[0] === undefined)
+    throw new Error(`the two connections of pgbench left ${made.length} dumps of callgrind`);
+  return made[0];
 }
 
 /** @throws where valgrind is not installed: apt-get install valgrind. */
@@ -132,11 +126,8 @@ export async function count(options: CountOptions): Promise<Counted> {
       ],
     });
     try {
-      const alone = childrenOf(counted.postmasterPid()).length;
       await options.prepare?.(counted);
-      await onlyAt(counted, alone);
       const few = await dumpOf(counted, options, short);
-      await onlyAt(counted, alone);
       const many = await dumpOf(counted, options, long);
       const each = (figure: (dump: Dump) => number): number => (figure(many) - figure(few)) / (long - short);
       return {

@@ -263,7 +263,7 @@ void prof_frame_resume(ProfFrame *frame) {
   ProfCounters now = {.value[2 * PROF_COUNTER_PAIRS - 1] = 0};
 
   read_counters(&now);
-#pragma GCC unroll 7
+#pragma GCC unroll 1
   for (int i = 0; i < PROF_COUNTER_PAIRS; i++) frame->base.pair[i] += now.pair[i] - frame->pause.pair[i];
   if (unlikely(frame->io_known)) {
     int64 io[PROF_IO_TIMES] = {0};

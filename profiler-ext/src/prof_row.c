@@ -15,8 +15,9 @@
 #include "prof_mask.h"
 #include "prof_row.h"
 #include "prof_sink.h"
-#include "prof_text.h"
+#include "prof_tail.h"
 #include "prof_tell.h"
+#include "prof_text.h"
 #include "prof_xact.h"
 #include "utils/memutils.h"
 
@@ -56,13 +57,15 @@ void prof_wall_read(void) {
   prof_wall_read_ns = now_ns;
 }
 
-static bool reserve(Room *room, size_t n) {
+/* Makes the room n bytes long, if it is shorter; the first kept bytes stay. */
+static bool reserve(Room *room, size_t n, size_t kept) {
   char *bytes;
 
   if (likely(n <= room->capacity)) return true;
   n = Max(n, FIRST_BYTES);
   bytes = MemoryContextAllocExtended(TopMemoryContext, n, MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
   if (bytes == NULL) return false;
+  if (kept > 0) memcpy(bytes, room->bytes, kept);
   if (room->bytes != NULL && room->bytes != first_row) pfree(room->bytes);
   room->bytes = bytes;
   room->capacity = n;
@@ -109,7 +112,7 @@ static Piece error_piece(const ProfFrame *frame, const Piece *query, bool query_
     *flags |= CSV_FLAG_MASKED;
     return (Piece){withheld, sizeof withheld - 1};
   }
-  if (prof_mask_suspect(piece.text, piece.n) && reserve(&masked, *used + piece.n) &&
+  if (prof_mask_suspect(piece.text, piece.n) && reserve(&masked, *used + piece.n, 0) &&
       mask(&piece, used, PROF_MASK_PLAN | PROF_MASK_MESSAGE))
     *flags |= CSV_FLAG_MASKED;
   return piece;
@@ -123,18 +126,16 @@ static inline Piece cut(const char *text, size_t n, int32 limit, uint32 flag, ui
   return (Piece){text, n};
 }
 
-/* The texts of the row as this trace gets them; true: they are all plain. */
+/* The texts of the row as this trace gets them. query: in, as the statement has it. */
 static void prepare(const ProfFrame *frame, const ProfTrace *trace, Piece *query, Piece *params, Piece *plan,
                     Piece *error, uint32 *flags) {
-  size_t n;
   size_t used = 0;
-  const char *text = prof_text_of(frame, &n);
   bool look;
   bool query_masked = false;
   Piece unmasked;
 
-  *query = *params = *plan = *error = (Piece){NULL, 0};
-  if (text != NULL) *query = cut(text, n, trace->max_query_bytes, CSV_FLAG_QUERY_CUT, flags);
+  *params = *plan = *error = (Piece){NULL, 0};
+  if (query->text != NULL) *query = cut(query->text, query->n, trace->max_query_bytes, CSV_FLAG_QUERY_CUT, flags);
   if (unlikely(frame->params_length >= 0) && (trace->options & PROF_OPT_PARAMS) != 0) {
     *params = cut(frame->params, frame->params_length, trace->max_params_bytes, CSV_FLAG_PARAMS_CUT, flags);
     *flags |= frame->flags & CSV_FLAG_PARAMS_CUT;
@@ -156,7 +157,7 @@ static void prepare(const ProfFrame *frame, const ProfTrace *trace, Piece *query
     bool found = false;
 
     /* Where there is no room, mask() leaves nothing of the text. */
-    (void)reserve(&masked, query->n + params->n + plan->n + (frame->error == NULL ? 0 : strlen(frame->error)));
+    (void)reserve(&masked, query->n + params->n + plan->n + (frame->error == NULL ? 0 : strlen(frame->error)), 0);
     if (params->text != NULL) found = mask(params, &used, 0) || found;
     if (plan->text != NULL) found = mask(plan, &used, PROF_MASK_PLAN) || found;
     if (query->text != NULL && frame->search != PROF_SEARCH_NEVER) query_masked = mask(query, &used, 0);
@@ -182,10 +183,18 @@ static void shrink(Piece *query, Piece *params, Piece *plan, Piece *error, uint3
   *params = *plan = *error = (Piece){NULL, 0};
 }
 
-static inline char *put(char *p, int64 value) {
+/* One copy of it: most rows write all their numbers, and each in place would be another line of code to fetch. */
+static pg_noinline char *put(char *p, int64 value) {
   p = csvw_i64(p, value);
   *p++ = ',';
   return p;
+}
+
+/* The same, but -1: unknown. */
+static inline char *put_known(char *p, int64 value) {
+  if (likely(value >= 0)) return put(p, value);
+  *p = ',';
+  return p + 1;
 }
 
 static inline char *put_text(char *p, const Piece *piece) {
@@ -248,19 +257,21 @@ static char *put_usage(char *p, const struct rusage *usage) {
 /* A run of the same short text, of a length that is known to the compiler. */
 #define PUT_RUN(p, run) (memcpy((p), (run), sizeof(run) - 1), (p) + sizeof(run) - 1)
 
-/* From shared_hit to wal_bytes. */
-static inline char *put_counters(char *p, const ProfFrame *frame) {
+/* From shared_hit to wal_bytes. behind_read: what follows the first two of them. */
+static inline char *put_counters(char *p, const ProfFrame *frame, char **behind_read) {
   ProfCounters used;
   const int64 *v = used.value;
 
+  *behind_read = p;
   if (unlikely(!frame->measured)) return PUT_RUN(p, ",,,,,,,,,,,,,,,,,,,");
 #pragma GCC unroll 7
   for (int i = 0; i < PROF_COUNTER_PAIRS; i++) used.pair[i] = frame->pause.pair[i] - frame->base.pair[i];
   p = put(p, v[0]);
-  if ((v[1] | v[2] | v[3] | v[4] | v[5] | v[6] | v[7] | v[8] | v[9]) == 0)
-    p = PUT_RUN(p, "0,0,0,0,0,0,0,0,0,");
+  p = *behind_read = put(p, v[1]);
+  if ((v[2] | v[3] | v[4] | v[5] | v[6] | v[7] | v[8] | v[9]) == 0)
+    p = PUT_RUN(p, "0,0,0,0,0,0,0,0,");
   else
-    for (int i = 1; i < PROF_BLOCK_COUNTERS; i++) p = put(p, v[i]);
+    for (int i = 2; i < PROF_BLOCK_COUNTERS; i++) p = put(p, v[i]);
   if (likely(!frame->io_known))
     p = PUT_RUN(p, ",,,,,,");
   else
@@ -297,33 +308,57 @@ static inline char *put_rest(char *p, const ProfFrame *frame, const ProfTrace *t
   return put(p, flags);
 }
 
-/* The row for traces that ask for what trace asks for. Returns its length. */
-static size_t format(const ProfFrame *frame, const ProfTrace *trace, int64 end_us, int64 elapsed_us) {
-  uint32 flags = frame->flags & ~CSV_FLAG_PARAMS_CUT;
-  Piece query;
-  Piece params;
-  Piece plan;
-  Piece error;
+/* From the beginning to the session's columns: less than FIXED_BYTES, so that there always is room. */
+static inline char *put_head(char *p, const ProfFrame *frame, int64 end_us, int64 elapsed_us) {
   TransactionId xid = GetTopTransactionIdIfAny();
-  char *p;
 
-  prepare(frame, trace, &query, &params, &plan, &error, &flags);
-  if (unlikely(!reserve(&row, FIXED_BYTES + CSVW_TEXT_BYTES(query.n + params.n + plan.n + error.n) + 6)))
-    shrink(&query, &params, &plan, &error, &flags);
-  p = put_time(row.bytes, end_us);
-  if (likely(frame->exec_ns >= 0)) p = csvw_u64(p, frame->exec_ns / 1000);
-  *p++ = ',';
-  if (likely(elapsed_us >= 0)) p = csvw_u64(p, elapsed_us);
-  *p++ = ',';
+  p = put_time(p, end_us);
+  p = put_known(p, frame->exec_ns >= 0 ? frame->exec_ns / 1000 : -1);
+  p = put_known(p, elapsed_us);
   p = put(p, frame->serial);
   p = put(p, frame->parent);
   p = put(p, frame->level);
   p = prof_tell_vxid(p);
-  p = csvw_u64(p, frame->lxid);
-  *p++ = ',';
-  if (TransactionIdIsValid(xid)) p = csvw_u64(p, xid);
-  *p++ = ',';
-  p = prof_tell_session(p);
+  p = put(p, frame->lxid);
+  p = put_known(p, TransactionIdIsValid(xid) ? (int64)xid : -1);
+  return prof_tell_session(p);
+}
+
+/*
+ * Does the row say nothing behind its session but the statement, rows and blocks hit and read? Then its end may be one that
+ * was kept (prof_tail.h).
+ */
+static inline bool is_plain(const ProfFrame *frame, const ProfTrace *trace) {
+  ProfPair rest;
+
+  if (!frame->executor || !frame->measured || frame->rare || frame->io_known || frame->search != PROF_SEARCH_SUSPECT ||
+      (frame->flags | (uint32)frame->sqlstate) != 0 || frame->plan_ns >= 0 || frame->rows < 0 || frame->error != NULL ||
+      frame->plan_text != NULL || frame->plan_json != NULL || frame->params_length >= 0 ||
+      (trace->options & PROF_OPT_RUSAGE) != 0)
+    return false;
+  rest = frame->pause.pair[1] - frame->base.pair[1];
+#pragma GCC unroll 1
+  for (int i = 2; i < PROF_COUNTER_PAIRS - 1; i++) rest |= frame->pause.pair[i] - frame->base.pair[i];
+  return (rest[0] | rest[1] | (frame->pause.value[12] - frame->base.value[12])) == 0;
+}
+
+/* The rest of a row whose first head bytes are there. tail: where it may be kept for the next; NULL: nowhere. */
+static pg_noinline size_t put_end(const ProfFrame *frame, const ProfTrace *trace, Piece query, size_t head,
+                                  ProfTail *tail) {
+  uint32 flags = frame->flags & ~CSV_FLAG_PARAMS_CUT;
+  const Piece text = query;
+  Piece params;
+  Piece plan;
+  Piece error;
+  char *front;
+  char *back;
+  size_t front_length;
+  char *p;
+
+  prepare(frame, trace, &query, &params, &plan, &error, &flags);
+  if (unlikely(!reserve(&row, FIXED_BYTES + CSVW_TEXT_BYTES(query.n + params.n + plan.n + error.n) + 6, head)))
+    shrink(&query, &params, &plan, &error, &flags);
+  front = p = row.bytes + head;
   if (frame->query_id != 0) p = put_query_id(p, frame->query_id);
   *p++ = ',';
   if (likely(frame->executor))
@@ -332,11 +367,10 @@ static size_t format(const ProfFrame *frame, const ProfTrace *trace, int64 end_u
     memcpy(p, frame->tag, frame->tag_length);
   p += frame->tag_length;
   *p++ = ',';
-  if (unlikely(frame->plan_ns >= 0)) p = csvw_u64(p, frame->plan_ns / 1000);
-  *p++ = ',';
-  if (frame->rows >= 0) p = csvw_u64(p, frame->rows);
-  *p++ = ',';
-  p = put_counters(p, frame);
+  p = put_known(p, frame->plan_ns >= 0 ? frame->plan_ns / 1000 : -1);
+  front_length = p - front;
+  p = put_known(p, frame->rows);
+  p = put_counters(p, frame, &back);
   p = put_rest(p, frame, trace, &error, flags);
   p = put_text(p, &query);
   *p++ = ',';
@@ -344,7 +378,45 @@ static size_t format(const ProfFrame *frame, const ProfTrace *trace, int64 end_u
   *p++ = ',';
   p = put_text(p, &plan);
   *p++ = '\n';
+  if (tail != NULL && flags == 0)
+    prof_tail_keep(tail, text.text, text.n, frame->query_id, frame->tag, front, front_length, back, p - back);
   return p - row.bytes;
+}
+
+#ifdef PROF_CHECK_TAILS
+/* A row with a kept end is the row that would have been made without it. */
+static void check_tail(const ProfFrame *frame, const ProfTrace *trace, Piece query, size_t head, size_t length) {
+  static char kept[FIRST_BYTES];
+
+  memcpy(kept, row.bytes, length);
+  if (put_end(frame, trace, query, head, NULL) != length || memcmp(kept, row.bytes, length) != 0) abort();
+}
+#else
+#define check_tail(frame, trace, query, head, length) ((void)0)
+#endif
+
+/* The row for traces that ask for what trace asks for. Returns its length. */
+static inline size_t format(const ProfFrame *frame, const ProfTrace *trace, int64 end_us, int64 elapsed_us) {
+  char *p = put_head(row.bytes, frame, end_us, elapsed_us);
+  size_t head = p - row.bytes;
+  ProfTail *tail = NULL;
+  Piece query = {NULL, 0};
+
+  query.text = prof_text_of(frame, &query.n);
+  if (likely(query.text != NULL && query.n <= (size_t)trace->max_query_bytes && is_plain(frame, trace))) {
+    tail = prof_tail_place(query.n, frame->query_id);
+    if (likely(prof_tail_is(tail, query.text, query.n, frame->query_id, frame->tag))) {
+      if (tail->credit < PROF_TAIL_CREDIT) tail->credit++;
+      memcpy(p, tail->front, PROF_TAIL_FRONT_BYTES);
+      p = put(p + tail->front_length, frame->rows);
+      p = put(p, frame->pause.value[0] - frame->base.value[0]);
+      p = put(p, frame->pause.value[1] - frame->base.value[1]);
+      p = prof_tell_copy(p, tail->back, tail->length);
+      check_tail(frame, trace, query, head, p - row.bytes);
+      return p - row.bytes;
+    }
+  }
+  return put_end(frame, trace, query, head, tail);
 }
 
 /* Do these traces get the same bytes? */

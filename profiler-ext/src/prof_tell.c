@@ -14,7 +14,7 @@
 #include "prof_row.h"
 #include "prof_tell.h"
 
-char prof_tell_text[PROF_TELL_BYTES];
+char prof_tell_text[PROF_TELL_BYTES + PROF_STEP];
 int prof_tell_length = 0;
 char prof_tell_application[NAMEDATALEN];
 char prof_tell_backend[16];

@@ -286,6 +286,26 @@ test('the plans of a statement: each once, however its values differ; one is sho
     },
     patienceMs,
   );
+
+  // The first plan is none of the newest 500 calls any more, and there when older ones are looked through.
+  const again = await traced.client('shop');
+  for (let i = 0; i < 600; i++) await again.query(`${byCustomer}${i % 50}`);
+  await again.end();
+  await eventually(
+    'the newest calls alone',
+    async () => {
+      await page.reload();
+      await page.waitForSelector(`${table} tbody tr`);
+      return page.evaluate(`${rows}.length === 1 && ${rows}[0].includes('orders_customer_id_idx')`);
+    },
+    patienceMs,
+  );
+  await page.click('button:has-text("Look through older calls")');
+  await until(page, `${rows}.length === 2 && ${rows}.some((row) => row.includes('Seq Scan'))`);
+  await until(
+    page,
+    `![...document.querySelectorAll('button')].some((it) => it.textContent === 'Look through older calls')`,
+  );
 });
 
 test('the server is away: the panel says so; what was asked before stays', async () => {

@@ -1,6 +1,7 @@
 /** The plans that a statement's calls had, where its trace keeps them: each once, with how often and how long; one is shown. */
-import { useMemo, useState } from 'preact/hooks';
-import { type CallsAnswer, spanQuery, type Trace, useAsk } from '../store/trace.js';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { getJson, messageOf } from '../store/api.js';
+import { type Call, type CallsAnswer, spanQuery, type Trace, useAsk } from '../store/trace.js';
 import { distinctPlans, type PlanSeen } from '../store/trace_plans.js';
 import { traceRoute } from '../store/trace_route.js';
 import { DataTable, type TableColumn } from '../ui/DataTable.js';
@@ -8,8 +9,20 @@ import { formatTime, formatValue } from '../ui/format.js';
 import { Panel } from '../ui/Panel.js';
 import { CopyButton } from './trace_call.js';
 
-/** Plans travel with their calls, so these are what is looked through. */
+/** Plans travel with their calls: so many are looked through at once, from the newest on. */
 const mostCalls = 500;
+
+interface Older {
+  readonly calls: readonly Call[];
+  readonly state: 'more' | 'asking' | 'all';
+  readonly error: string;
+}
+const noneOlder: Older = { calls: [], state: 'more', error: '' };
+
+/** Each call once: pages of calls meet in a moment that both have. */
+function once(calls: readonly Call[]): readonly Call[] {
+  return [...new Map(calls.map((call) => [`${call.slot}/${call.line}`, call])).values()];
+}
 
 const time = (title: string, pick: (plan: PlanSeen) => number, minor: boolean): TableColumn<PlanSeen> => ({
   title,
@@ -39,8 +52,31 @@ export function StatementPlans({ trace, run, keyText }: { trace: Trace; run: str
   const asked = useAsk<CallsAnswer>(
     keeps ? `/traces/${trace.id}/calls${spanQuery({ run, fromUs, toUs }, filter)}` : undefined,
   );
-  const calls = asked.value?.calls;
+  const newest = asked.value?.calls;
+  const [older, setOlder] = useState(noneOlder);
+  const of = `${trace.id} ${run} ${keyText} ${fromUs} ${toUs}`;
+  const current = useRef(of);
+  useEffect(() => {
+    current.current = of;
+    setOlder(noneOlder);
+  }, [of]);
+  const calls = useMemo(() => newest && once([...newest, ...older.calls]), [newest, older.calls]);
   const plans = useMemo(() => distinctPlans(calls ?? []), [calls]);
+  const hasOlder = (newest?.length ?? 0) >= mostCalls && older.state !== 'all';
+  const more = async (): Promise<void> => {
+    const oldestUs = Math.min(...(calls ?? []).map(({ end_time }) => Number(end_time)));
+    setOlder({ ...older, state: 'asking', error: '' });
+    const result = await getJson<CallsAnswer>(
+      `/traces/${trace.id}/calls${spanQuery({ run, fromUs, toUs: oldestUs + 1 }, filter)}`,
+    ).catch((error: unknown) => messageOf(error));
+    // Another statement, or another span, is looked at by now.
+    if (current.current !== of) return;
+    if (typeof result === 'string') setOlder({ ...older, state: 'more', error: result });
+    else {
+      const known = once([...older.calls, ...result.calls]);
+      setOlder({ calls: known, state: result.calls.length < mostCalls ? 'all' : 'more', error: '' });
+    }
+  };
   if (!keeps) return null;
   const shown = plans.find(({ shape }) => shape === open);
   const columns: readonly TableColumn<PlanSeen>[] = [
@@ -71,11 +107,11 @@ export function StatementPlans({ trace, run, keyText }: { trace: Trace; run: str
       title="Plans"
       wide
       note={
-        (calls?.length ?? 0) >= mostCalls
-          ? `of its newest ${mostCalls} calls`
+        hasOlder
+          ? `of its newest ${formatValue(calls?.length, 'calls')}`
           : 'costs and values apart, equal plans are one'
       }
-      error={asked.value === undefined ? undefined : asked.error}
+      error={older.error !== '' ? older.error : asked.value === undefined ? undefined : asked.error}
     >
       <DataTable
         label="Plans of the statement"
@@ -93,6 +129,11 @@ export function StatementPlans({ trace, run, keyText }: { trace: Trace; run: str
               : 'No call of it came with a plan.'
         }
       />
+      {hasOlder && (
+        <button type="button" disabled={older.state === 'asking'} onClick={() => void more()}>
+          {older.state === 'asking' ? 'Looking…' : 'Look through older calls'}
+        </button>
+      )}
       {shown !== undefined && (
         <section class="call" aria-label="Plan">
           <header>

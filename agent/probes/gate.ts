@@ -30,6 +30,8 @@ export class ConnectGate {
   private unanswered = 0;
   private refused = 0;
   private why = '';
+  /** How often it is tried now. No moment: the words are kept, and read after it. */
+  private again = '';
 
   constructor(
     private readonly clock: Clock,
@@ -46,9 +48,8 @@ export class ConnectGate {
 
   /** @throws PemError server_unreachable while a try would be too early. */
   check(): void {
-    const waitMs = this.closedUntilMs - this.clock.monotonicMs();
-    if (waitMs <= 0) return;
-    throw new PemError('server_unreachable', `${this.why}; next try in ${Math.ceil(waitMs / 1000)} s`);
+    if (this.closedUntilMs <= this.clock.monotonicMs()) return;
+    throw new PemError('server_unreachable', `${this.why}; ${this.again}`);
   }
 
   /** Waits for a turn among the connects of this minute. */
@@ -83,5 +84,8 @@ export class ConnectGate {
           )
         : Math.min(firstRefusedMs * 2 ** this.refused++, longestRefusedMs);
     this.closedUntilMs = this.clock.monotonicMs() + waitMs;
+    const minutes = Math.ceil(waitMs / 60_000);
+    const often = kind === 'refused' ? 'few seconds' : minutes === 1 ? 'minute' : `${minutes} min`;
+    this.again = `it is tried again every ${often}`;
   }
 }

@@ -449,6 +449,21 @@ test('two traces side by side', async () => {
   await until(page, `/▼ 0\\.[34567]\\d?×/.test(${textOf('table[aria-label="Statements of two runs"]')})`);
 });
 
+test('long names and filters leave the buttons on the screen', async () => {
+  await pem.query(`UPDATE pem.trace SET name = $1, options = $2 WHERE id = $3`, [
+    `the name of a trace that says all ${'without_a_space_'.repeat(10)}`,
+    { databases: Array.from({ length: 20 }, (_, n) => `warehouse_of_region_${n}`) },
+    nameless.id,
+  ]);
+  await open('0');
+  const actions = 'table[aria-label=Traces] tbody tr:has(a[title*="that says all"]) .actions';
+  await page.waitForSelector(actions);
+  const edges = `(() => { const it = document.querySelector('${actions}').getBoundingClientRect(); return [it.right, it.height]; })()`;
+  const [right, height] = (await page.evaluate(edges)) as [number, number];
+  expect(right).toBeLessThanOrEqual(1440 - 24);
+  expect(height).toBeLessThan(48);
+});
+
 test('who may not manage sees no buttons, who may not see is told so', async () => {
   for (const [user, sees] of [
     ['bob', true],
@@ -480,6 +495,9 @@ test('on a phone nothing is wider than the screen, and no page ever complained',
     await phone.goto(`http://127.0.0.1:${web.port}/#/profiler/${target}/${first.id}/${view}`);
     expect(await widthWhen(phone, ready), view).toBeLessThanOrEqual(390);
   }
+  await phone.goto(`http://127.0.0.1:${web.port}/#/profiler/${target}/${nameless.id}/top`);
+  const long = `${there('table[aria-label="Top statements"] tbody a')} && ${textOf('h1')}.includes('without_a_space')`;
+  expect(await widthWhen(phone, long), 'a long name').toBeLessThanOrEqual(390);
   await phone.close();
   expect(complaints).toEqual([]);
 });

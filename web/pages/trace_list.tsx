@@ -112,7 +112,9 @@ export function TraceList({ target }: { target: number }) {
       title: 'Trace',
       value: (trace) => trace.name,
       cell: (trace) => (
-        <a href={traceLink({ target: trace.targetId, trace: trace.id, view: 'top' })}>{trace.name}</a>
+        <a title={trace.name} href={traceLink({ target: trace.targetId, trace: trace.id, view: 'top' })}>
+          {trace.name}
+        </a>
       ),
     },
     ...(target === 0
@@ -133,7 +135,12 @@ export function TraceList({ target }: { target: number }) {
       value: (trace) => describeOptions(trace.options).join(' · '),
       cell: (trace) => {
         const list = describeOptions(trace.options);
-        return <span class="muted">{list.length === 0 ? 'every statement' : list.join(' · ')}</span>;
+        const text = list.length === 0 ? 'every statement' : list.join(' · ');
+        return (
+          <span class="muted" title={text}>
+            {text}
+          </span>
+        );
       },
       minor: true,
     },

@@ -196,7 +196,8 @@ test('two boots: what the first could not send comes under its own boot, which a
   start();
   await produce(30);
   await worker?.stop();
-  start();
+  // Also its first sample, before any tick, says what lies on the disk.
+  expect(start().stats.ship.spoolBytes).toBeGreaterThan(30 * 100);
   await produce(30);
   proxy.set('pass');
   ingest.start();

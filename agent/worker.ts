@@ -68,6 +68,8 @@ export function startWorker(options: WorkerOptions): Worker {
       log.error({ code: problem.code, file: problem.file, offset: problem.offset }, problem.message),
   });
   const stats = newAgentStats(options.version, spool.boot);
+  // The first sample is taken before the first tick.
+  stats.ship.spoolBytes = spool.stats().bytes;
   const ship = new Ship({ spool, received, log });
   const batcher = new Batcher({
     agentId: config.agentId,

@@ -156,7 +156,14 @@ test('the system page shows lag, spool and cost per probe', async () => {
     page,
     `document.querySelector('table[aria-label="Cost per probe of PEM"] tbody').textContent.includes('session_info')`,
   );
-  await page.waitForSelector('section[aria-label^="Ingester "] dd');
+  await until(
+    page,
+    `/desk.*ms/.test(document.querySelector('table[aria-label="Ingesters"] tbody')?.textContent ?? '')`,
+  );
+  await until(
+    page,
+    `/desk.*up.*[KM]iB/.test(document.querySelector('table[aria-label="Agents by backlog"] tbody')?.textContent ?? '')`,
+  );
 });
 
 test('an agent that stops is shown down without a reload, and up again', async () => {

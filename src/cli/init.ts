@@ -29,6 +29,17 @@ export async function ensureAuthority(directory: string): Promise<{ made: boolea
   return { made, fingerprint: fingerprint(authority.certificatePem) };
 }
 
+/** Leaves the authority's fingerprint in the database, for "pem token create" to say. */
+export async function noteAuthority(superuser: Conninfo, sha256: string): Promise<void> {
+  await withClient(superuser, (client) =>
+    client.query(
+      `INSERT INTO pem.config VALUES ('ca_sha256', $1)
+       ON CONFLICT (param) DO UPDATE SET value = excluded.value WHERE config.value <> excluded.value`,
+      [sha256],
+    ),
+  );
+}
+
 /** Writes server.key, server.crt and root.crt for PostgreSQL; an existing certificate is kept. */
 export async function ensureServerCertificate(
   caDirectory: string,

@@ -2,9 +2,11 @@
  * What an operator does from a shell: users, teams, tokens, monitored servers, revocation, status. Each is one call of a
  * function or view of the schema, which judges who asks; nothing here decides rights.
  */
+import { rmSync } from 'node:fs';
+import { hostname } from 'node:os';
 import type { ClientBase } from 'pg';
 import { PemError } from '../base/errors.js';
-import { addTeam, addUser, createToken, setTeam, type UserLevel } from '../schema/users.js';
+import { addTeam, addUser, createToken, setPassword, setTeam, type UserLevel } from '../schema/users.js';
 import { askPassword, newPassword, readSecret, writeSecret } from './secret.js';
 
 const levels: Readonly<Record<string, UserLevel>> = {
@@ -26,26 +28,91 @@ export async function addPemUser(client: ClientBase, name: string, options: User
   if (level === undefined) {
     throw new PemError('user_role', `--role is one of ${Object.keys(levels).join(', ')}`, 'operator');
   }
-  let password: string;
-  if (options.passwordFile !== undefined) password = readSecret(options.passwordFile);
-  else if (options.passwordOut !== undefined) password = newPassword();
-  else password = await askPassword(`password for ${name}`);
-  if (options.passwordOut !== undefined) writeSecret(options.passwordOut, password);
-  await client.query('BEGIN');
-  try {
-    for (const team of options.team) {
-      const there = await client.query('SELECT FROM pg_roles WHERE rolname = $1', [team]);
-      if (there.rowCount === 0) await addTeam(client, team);
+  await withPassword(name, options, async (password) => {
+    await client.query('BEGIN');
+    try {
+      for (const team of options.team) await ensureTeam(client, team);
+      await addUser(client, { name, password, level });
+      for (const team of options.team) await setTeam(client, name, team, true);
+      await client.query('COMMIT');
+    } catch (error) {
+      await client.query('ROLLBACK');
+      throw error;
     }
-    await addUser(client, { name, password, level });
-    for (const team of options.team) await setTeam(client, name, team, true);
-    await client.query('COMMIT');
-  } catch (error) {
-    await client.query('ROLLBACK');
-    throw error;
-  }
+  });
   const where = options.passwordOut === undefined ? '' : `; the password is in ${options.passwordOut}`;
   return `user ${name} made (${options.role}${options.team.length === 0 ? '' : `, ${options.team.join(', ')}`})${where}`;
+}
+
+async function ensureTeam(client: ClientBase, team: string): Promise<void> {
+  const there = await client.query('SELECT FROM pg_roles WHERE rolname = $1', [team]);
+  if (there.rowCount === 0) await addTeam(client, team);
+}
+
+/** The password from a file, a new one into a file, or from the terminal. What failed leaves no file behind. */
+async function withPassword(
+  name: string,
+  options: Pick<UserOptions, 'passwordFile' | 'passwordOut'>,
+  work: (password: string) => Promise<void>,
+): Promise<void> {
+  const { passwordFile, passwordOut } = options;
+  if (passwordFile !== undefined) {
+    const password = readSecret(passwordFile);
+    if (passwordOut === undefined) return work(password);
+    throw new PemError('option_conflict', 'give --password-file or --password-out, not both', 'operator');
+  }
+  if (passwordOut === undefined) return work(await askPassword(`password for ${name}`));
+  const password = newPassword();
+  // The file first: a user whose password nobody knows would be there for good.
+  writeSecret(passwordOut, password);
+  try {
+    await work(password);
+  } catch (error) {
+    rmSync(passwordOut, { force: true });
+    throw error;
+  }
+}
+
+/** A new password for a user; sessions with the old one end. @returns what to tell the operator */
+export async function changePassword(
+  client: ClientBase,
+  name: string,
+  options: Pick<UserOptions, 'passwordFile' | 'passwordOut'>,
+): Promise<string> {
+  await withPassword(name, options, (password) => setPassword(client, name, password));
+  const where = options.passwordOut === undefined ? '' : `; it is in ${options.passwordOut}`;
+  return `user ${name} has a new password${where}`;
+}
+
+/** Puts a user into a team, which is made where missing, or takes it out. @returns what to tell the operator */
+export async function changeTeam(
+  client: ClientBase,
+  name: string,
+  team: string,
+  isMember: boolean,
+): Promise<string> {
+  if (isMember) await ensureTeam(client, team);
+  await setTeam(client, name, team, isMember);
+  return `user ${name} ${isMember ? `is in team ${team}` : `is no longer in team ${team}`}`;
+}
+
+export async function listUsers(client: ClientBase): Promise<string> {
+  const result = await client.query<Record<string, unknown>>(
+    `SELECT r.rolname AS name,
+            CASE WHEN pg_has_role(r.oid, 'pem_super_admin', 'MEMBER') THEN 'super-admin'
+                 WHEN pg_has_role(r.oid, 'pem_admin', 'MEMBER') THEN 'admin' ELSE 'user' END AS role,
+            coalesce((SELECT string_agg(g.rolname, ', ' ORDER BY g.rolname)
+                        FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                        JOIN pg_auth_members t ON t.member = g.oid AND t.roleid = 'pem_team'::regrole
+                       WHERE m.member = r.oid), '') AS teams,
+            CASE WHEN r.rolcanlogin THEN 'yes' ELSE 'disabled' END AS may_sign_in
+       FROM pg_roles r
+      WHERE r.rolname !~ '^pem_' AND NOT r.rolsuper
+        AND EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                     WHERE m.member = r.oid AND g.rolname IN ('pem_user', 'pem_admin', 'pem_super_admin'))
+      ORDER BY 1`,
+  );
+  return columns(result.rows, 'no users; add one with "pem user add"');
 }
 
 export interface TokenOptions {
@@ -53,6 +120,8 @@ export interface TokenOptions {
   readonly team?: string | undefined;
   readonly hours: number;
   readonly out: string;
+  /** The host by which this command itself reached PEM's database. */
+  readonly reachedBy?: string | undefined;
 }
 
 /** Makes a registration token and keeps it in a 0600 file: it is shown nowhere. */
@@ -69,7 +138,27 @@ export async function createTokenFile(
     ttlSeconds: Math.round(options.hours * 3600),
   });
   writeSecret(options.out, token.token);
-  return `token ${token.id} for agent "${name}" of ${owner}, good until ${token.expiresAt.toISOString()}, in ${options.out}`;
+  const said = `token ${token.id} for agent "${name}" of ${owner}, good until ${token.expiresAt.toISOString()}, in ${options.out}`;
+  return `${said}\n${await registration(client, options)}`;
+}
+
+/** What is to be typed on the host that joins. */
+async function registration(client: ClientBase, options: TokenOptions): Promise<string> {
+  const result = await client.query<{ addresses: string; port: string; sha256: string | null }>(
+    `SELECT current_setting('listen_addresses') AS addresses, current_setting('port') AS port,
+            (SELECT value FROM pem.config WHERE param = 'ca_sha256') AS sha256`,
+  );
+  const { addresses = '', port = '', sha256 } = result.rows[0] ?? {};
+  const listens = addresses.split(',').map((address) => address.trim());
+  const isLocal = listens.every((address) => /^(localhost|127\.[\d.]+|::1|)$/.test(address));
+  const by =
+    options.reachedBy === undefined || options.reachedBy.startsWith('/') ? hostname() : options.reachedBy;
+  return [
+    isLocal
+      ? "PEM's database listens on this machine alone (listen_addresses; a desk: database_listen in settings.toml). Here:"
+      : 'Carry that file to the host, and there:',
+    `  pem agent register --server ${isLocal ? '127.0.0.1' : by}:${port} --ca-sha256 ${sha256 ?? '<what pem init says>'} --token-file ${options.out} --directory /var/lib/pem-agent`,
+  ].join('\n');
 }
 
 async function currentUser(client: ClientBase): Promise<string> {

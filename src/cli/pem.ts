@@ -6,6 +6,7 @@
  */
 import { hostname } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { agentVersion } from '../../agent/version.js';
 import { PemError } from '../base/errors.js';
 import { openLog } from '../base/log.js';
 import { findDatabase, readSettings, withClient } from './connect.js';
@@ -164,6 +165,7 @@ function setUp(pem: Command): void {
         const ran = await init.ensureDatabase(superuser);
         say(`schema: ${ran.length === 0 ? 'up to date' : `${ran.length} migrations`}`);
         const authority = await init.ensureAuthority(ca);
+        await init.noteAuthority(superuser, authority.fingerprint);
         say(`authority: ${authority.made ? 'made' : 'is there'} in ${ca}`);
         if (options.tls !== undefined) {
           const names = [...options.name, 'localhost', '127.0.0.1', '::1', hostname()];
@@ -257,6 +259,47 @@ function operators(pem: Command): void {
       },
     );
 
+  database(user, 'list', 'users, what they may, their teams').action(async (options: Connection) => {
+    const { listUsers } = await import('./operator.js');
+    say(await asOperator(options, listUsers));
+  });
+  database(user, 'password', 'gives a user a new password; sessions with the old one end')
+    .argument('<name>')
+    .option('--password-file <file>', 'read it there; "-" is standard input')
+    .option('--password-out <file>', 'make a random one and write it there (0600)')
+    .action(async (name: string, options: Connection & { passwordFile?: string; passwordOut?: string }) => {
+      const { changePassword } = await import('./operator.js');
+      say(await asOperator(options, (client) => changePassword(client, name, options)));
+    });
+  for (const isMember of [true, false]) {
+    database(
+      user,
+      isMember ? 'join' : 'leave',
+      `${isMember ? 'puts a user into' : 'takes a user out of'} a team`,
+    )
+      .argument('<name>')
+      .argument('<team>')
+      .action(async (name: string, team: string, options: Connection) => {
+        const { changeTeam } = await import('./operator.js');
+        say(await asOperator(options, (client) => changeTeam(client, name, team, isMember)));
+      });
+  }
+  for (const isAllowed of [false, true]) {
+    database(
+      user,
+      isAllowed ? 'enable' : 'disable',
+      isAllowed
+        ? 'lets a user sign in again'
+        : 'no sign-in for a user from now on, sessions ended; what it owns stays',
+    )
+      .argument('<name>')
+      .action(async (name: string, options: Connection) => {
+        const { setSignIn } = await import('../schema/users.js');
+        await asOperator(options, (client) => setSignIn(client, name, isAllowed));
+        say(`user ${name} ${isAllowed ? 'may sign in' : 'disabled'}`);
+      });
+  }
+
   const token = pem.command('token').description('registration tokens');
   database(token, 'create', 'a single-use token with which one host registers its agent')
     .argument('<agent>', 'name of the agent to be')
@@ -270,7 +313,8 @@ function operators(pem: Command): void {
         options: Connection & { out: string; owner?: string; team?: string; hours: number },
       ) => {
         const { createTokenFile } = await import('./operator.js');
-        say(await asOperator(options, (client) => createTokenFile(client, name, options)));
+        const reachedBy = findDatabase(options.db, readSettings(options.config), operatorRole).host;
+        say(await asOperator(options, (client) => createTokenFile(client, name, { ...options, reachedBy })));
       },
     );
 
@@ -326,6 +370,7 @@ function operators(pem: Command): void {
 
 const pem = new Command('pem')
   .description('monitoring and management for fleets of PostgreSQL servers')
+  .version(agentVersion(), '--version')
   .showHelpAfterError('(pem <command> --help says what a command takes)');
 programs(pem);
 setUp(pem);

@@ -136,6 +136,10 @@ test('a host registers with token and fingerprint, and its agent runs from its o
   const made = await pem('token', 'create', 'web1', '--out', 'token', '--owner', 'admin', '--db', db());
   expect(made).toMatchObject({ status: 0, err: '' });
   expect(made.out).not.toContain(readFileSync(join(folder, 'token'), 'utf8').trim());
+  // What is to be typed on the host, whole.
+  expect(made.out).toContain(
+    `pem agent register --server 127.0.0.1:${cluster.port} --ca-sha256 ${fingerprint} --token-file token --directory`,
+  );
   expect(statSync(join(folder, 'token')).mode & 0o777).toBe(0o600);
 
   const register = (directory: string, sha256: string): Promise<Ended> =>
@@ -191,8 +195,47 @@ test('a user of another team signs in and sees nothing of it', async () => {
   const cookie = (reply.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
   const seen = await api('/agent', { headers: { cookie } });
   expect(await seen.json()).toEqual({ agents: [] });
-  const twice = await pem('user', 'add', 'ann', '--password-file', 'ann', '--db', db());
-  expect(twice.status).toBe(1);
+  const twice = await pem('user', 'add', 'ann', '--password-out', 'twice', '--db', db());
+  expect([twice.status, existsSync(join(folder, 'twice'))]).toEqual([1, false]);
+});
+
+test('users are listed, change teams and passwords, are kept out and let in again', async () => {
+  const run = async (...words: string[]): Promise<string> => {
+    const ended = await pem('user', ...words, '--db', db());
+    return `${ended.out}${ended.err}`;
+  };
+  expect(await run('join', 'ann', 'red')).toBe('user ann is in team red\n');
+  expect(await run('list')).toMatch(/^ann +user +blue, red +yes$/m);
+  expect(await run('list')).toMatch(/^admin +super-admin +yes$/m);
+  expect(await run('leave', 'ann', 'red')).toBe('user ann is no longer in team red\n');
+  expect(await run('list')).toMatch(/^ann +user +blue +yes$/m);
+
+  const before = await signIn('ann', 'correct horse');
+  const cookie = (before.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+  expect(await run('password', 'ann', '--password-out', 'new')).toBe(
+    'user ann has a new password; it is in new\n',
+  );
+  await eventually(
+    'the old session is over',
+    async () => (await api('/session', { headers: { cookie } })).status === 401,
+  );
+  expect((await signIn('ann', 'correct horse')).status).toBe(401);
+  const password = readFileSync(join(folder, 'new'), 'utf8').trim();
+  expect((await signIn('ann', password)).status).toBe(200);
+
+  expect(await run('disable', 'ann')).toBe('user ann disabled\n');
+  expect((await signIn('ann', password)).status).toBe(401);
+  expect(await run('list')).toMatch(/^ann +user +blue +disabled$/m);
+  expect(await run('enable', 'ann')).toBe('user ann may sign in\n');
+  expect((await signIn('ann', password)).status).toBe(200);
+  for (const name of ['agent1', 'pem_web', 'nobody', 'postgres']) {
+    expect(await run('enable', name)).toBe(`pem: PE012: "${name}" is no user of PEM\n`);
+    expect(await run('password', name, '--password-out', 'x')).toBe(
+      `pem: PE012: "${name}" is no user of PEM\n`,
+    );
+    expect(existsSync(join(folder, 'x'))).toBe(false);
+  }
+  expect((await pem('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
 });
 
 test("an operator's mistakes are one line with a code and the way out, exit status 1; the world's are 2", async () => {

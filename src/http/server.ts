@@ -4,6 +4,7 @@
  * 2. A reply is written corked, in one piece, with the security headers.
  * 3. Host is checked on every request, Origin on every upgrade and every request that changes something.
  * 4. Beyond loopback it listens over TLS only.
+ * 5. Long JSON goes out gzipped to who takes it: the lists of a fleet of 2,000 are 2 MB, and 0.1 MB so.
  * Full: bodies over `bodyBytes` get 413, more than `maxInFlight` requests and upgrades at once 503, a WebSocket's backlog over
  * `maxBackpressureBytes` drops the message and tells the room; more than `maxMessageBytes` before its sign-in is read closes it.
  * Stop: the listener closes, then every connection.
@@ -11,6 +12,7 @@
 
 import { errorCode, errorText, PemError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
+import { compressed } from './compress.js';
 import {
   closeListener,
   createApp,
@@ -102,7 +104,7 @@ export class HttpServer {
     if (!isLoopback(options.listen.host) && options.tls === undefined) {
       throw new PemError(
         'tls_required',
-        `listening on ${options.listen.host}, beyond loopback, needs a TLS key and certificate (--tls-key, --tls-cert)`,
+        `listening on ${options.listen.host}, beyond loopback, needs a TLS key and certificate (--tls-key, --tls-certificate)`,
         'operator',
       );
     }
@@ -267,6 +269,7 @@ export class HttpServer {
       const answer = (body: Buffer): void => {
         this.#inFlight++;
         this.#handle(found.route, { ...head, params: found.params, body })
+          .then((reply) => compressed(reply, head))
           .then((reply) => finish(reply))
           .finally(() => {
             this.#inFlight--;

@@ -3,9 +3,9 @@
  * own. A link that ends, says it lost something, or sends nonsense is `lost`: topics start anew from the database.
  * The socket file is 0600 and removed at stop.
  */
-import { rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, connect as dial, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { errorCode, errorText, PemError } from '../base/errors.js';
 import type { Log } from '../base/log.js';
 import { type CommitEntry, decodeCommit, MessageReader, messageKind } from './commit.js';
@@ -38,6 +38,13 @@ export class IngestLink {
       throw new PemError('push_socket_taken', message, 'operator');
     }
     rmSync(this.#path, { force: true });
+    // Made where it is missing: listen() would call it "permission denied".
+    try {
+      mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+    } catch (error) {
+      const message = `${dirname(this.#path)} cannot be made: ${errorText(error)}`;
+      throw new PemError('push_socket_failed', message, 'operator', { cause: error });
+    }
     const server = createServer((socket) => this.#serve(socket));
     // The file is made by listen(), before its callback: only the mask makes it 0600 from its first moment.
     const mask = process.umask(0o177);

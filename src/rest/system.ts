@@ -1,15 +1,38 @@
-/** The system's own page: ingesters, what agents say of their spools, quarantine, strays, inbox, this web process. */
+/**
+ * The system's own page: ingesters, what agents say of their spools, quarantine, strays, inbox, this web process. Of agents
+ * the sums, and by name the `mostAgents` that are farthest behind: a page asks every other second, and a fleet is large.
+ */
 import * as v from 'valibot';
 import { asUser } from '../base/db.js';
 import { json } from '../http/message.js';
 import { route } from './route.js';
-import { orNull, timeUs } from './schema.js';
+import { orNull, status, timeUs } from './schema.js';
 
 const info = v.record(v.string(), v.unknown());
 
 const system = v.strictObject({
   ingesters: v.array(v.strictObject({ name: v.string(), pid: v.number(), atUs: timeUs, info })),
-  agents: v.array(v.strictObject({ agentId: v.number(), name: v.string(), info })),
+  agents: v.strictObject({
+    count: v.number(),
+    pendingBatches: v.number(),
+    spoolBytes: v.number(),
+    droppedRows: v.number(),
+    /** Those with the most batches waiting, then with the most rows dropped. Counters run from the worker's start. */
+    list: v.array(
+      v.strictObject({
+        agentId: v.number(),
+        name: v.string(),
+        status,
+        pendingBatches: orNull(v.number()),
+        oldestPendingUs: orNull(timeUs),
+        spoolBytes: orNull(v.number()),
+        droppedRows: orNull(v.number()),
+        setAsideBatches: orNull(v.number()),
+        reconnects: orNull(v.number()),
+        clockOffsetUs: orNull(v.number()),
+      }),
+    ),
+  }),
   quarantine: v.array(v.strictObject({ code: v.string(), count: v.number(), lastAtUs: timeUs })),
   stray: v.array(
     v.strictObject({
@@ -30,6 +53,29 @@ const system = v.strictObject({
     bytesSent: v.number(),
   }),
 });
+
+const mostAgents = 100;
+
+/** A number in what an agent says of itself: of any size there, or none. */
+const figure = (...path: readonly string[]): string => {
+  const value = `s.info #> '{${path.join(',')}}'`;
+  return `CASE WHEN jsonb_typeof(${value}) = 'number' THEN greatest(least((${value})::numeric, 9e15), -9e15)::float8 END`;
+};
+const agentsSql = `WITH a AS (
+    SELECT s.agent_id, s.display_name, s.status, ${figure('spoolPendingBatches')} AS pending,
+           ${figure('spoolOldestUs')} AS oldest, ${figure('spoolBytes')} AS bytes, ${figure('dropped', 'rows')} AS dropped,
+           ${figure('setAsideBatches')} AS aside, ${figure('reconnects')} AS reconnects, ${figure('clockOffsetUs')} AS clock
+      FROM pem.agent_status s
+  ), worst AS (
+    SELECT * FROM a ORDER BY coalesce(pending, 0) DESC, coalesce(dropped, 0) DESC, agent_id LIMIT ${mostAgents}
+  )
+  SELECT json_build_object('count', count(*), 'pendingBatches', coalesce(sum(pending), 0),
+    'spoolBytes', coalesce(sum(bytes), 0), 'droppedRows', coalesce(sum(dropped), 0),
+    'list', (SELECT coalesce(json_agg(json_build_object('agentId', agent_id, 'name', display_name, 'status', status,
+        'pendingBatches', pending, 'oldestPendingUs', nullif(oldest, 0), 'spoolBytes', bytes, 'droppedRows', dropped,
+        'setAsideBatches', aside, 'reconnects', reconnects, 'clockOffsetUs', clock)
+      ORDER BY coalesce(pending, 0) DESC, coalesce(dropped, 0) DESC, agent_id), '[]') FROM worst)) AS value
+    FROM a`;
 
 const us = (column: string): string => `(extract(epoch FROM ${column}) * 1000000)::int8`;
 
@@ -56,9 +102,7 @@ export const systemRoutes = [
           : [];
         return {
           ingesters,
-          agents:
-            await list(`SELECT json_build_object('agentId', agent_id, 'name', display_name, 'info', info) AS value
-                                FROM pem.agent_status ORDER BY agent_id`),
+          agents: (await list(agentsSql))[0],
           quarantine: await list(
             `SELECT json_build_object('code', code, 'count', sum(count), 'lastAtUs', ${us('max(last_at)')}) AS value
                FROM pem.quarantine_totals() GROUP BY code ORDER BY code`,

@@ -1,4 +1,4 @@
--- The only doors to CREATEROLE: four functions owned by pem_registrar, EXECUTE for pem_owner alone, each narrow enough
+-- The only doors to CREATEROLE: five functions owned by pem_registrar, EXECUTE for pem_owner alone, each narrow enough
 -- that a fault in one of PEM's own functions cannot make or alter a role outside PEM. Run by the superuser of the
 -- installation (pem_owner is no member of pem_registrar and cannot replace them).
 
@@ -76,11 +76,27 @@ BEGIN
   END IF;
 END $$;
 
+CREATE OR REPLACE FUNCTION pem.set_verifier(role name, verifier text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF verifier IS NULL OR verifier !~ '^SCRAM-SHA-256\$[0-9]{4,7}:[A-Za-z0-9+/=]{20,100}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}$' THEN
+    RAISE EXCEPTION 'not a SCRAM-SHA-256 verifier' USING ERRCODE = 'PE011';
+  END IF;
+  IF NOT EXISTS (
+    SELECT FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member JOIN pg_roles g ON g.oid = m.roleid
+     WHERE u.rolname = set_verifier.role AND NOT u.rolsuper AND u.rolname !~ '^pem_'
+       AND g.rolname IN ('pem_user', 'pem_admin', 'pem_super_admin')) THEN
+    RAISE EXCEPTION '"%" is no user of PEM', role USING ERRCODE = 'PE012';
+  END IF;
+  EXECUTE format('ALTER ROLE %I PASSWORD %L', role, verifier);
+END $$;
+
 ALTER FUNCTION pem.make_role(text, name, text, timestamptz) OWNER TO pem_registrar;
 ALTER FUNCTION pem.set_login(name, boolean) OWNER TO pem_registrar;
 ALTER FUNCTION pem.drop_token_role(name) OWNER TO pem_registrar;
 ALTER FUNCTION pem.set_member(name, name, boolean) OWNER TO pem_registrar;
+ALTER FUNCTION pem.set_verifier(name, text) OWNER TO pem_registrar;
 REVOKE ALL ON FUNCTION pem.make_role(text, name, text, timestamptz), pem.set_login(name, boolean),
-  pem.drop_token_role(name), pem.set_member(name, name, boolean) FROM PUBLIC;
+  pem.drop_token_role(name), pem.set_member(name, name, boolean), pem.set_verifier(name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pem.make_role(text, name, text, timestamptz), pem.set_login(name, boolean),
-  pem.drop_token_role(name), pem.set_member(name, name, boolean) TO pem_owner;
+  pem.drop_token_role(name), pem.set_member(name, name, boolean), pem.set_verifier(name, text) TO pem_owner;

@@ -280,6 +280,19 @@ END $$;
 
 ALTER FUNCTION pem.check_belonging(who name, owner name, team name) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.check_user(username name) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = username AND NOT r.rolsuper AND r.rolname !~ '^(pem_|reg_[0-9]|agent[0-9])'
+                    AND pg_has_role(r.oid, 'pem_user', 'MEMBER')) THEN
+    RAISE EXCEPTION '"%" is no user of PEM', username USING ERRCODE = 'PE012';
+  END IF;
+END $$;
+
+ALTER FUNCTION pem.check_user(username name) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.collect_garbage() RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -696,6 +709,17 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION pem.drop_token_role(role name) OWNER TO pem_registrar;
+
+CREATE FUNCTION pem.enable_user(username name) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM pem.check_user(username);
+  PERFORM pem.set_login(username, true);
+END $$;
+
+ALTER FUNCTION pem.enable_user(username name) OWNER TO pem_owner;
 
 CREATE FUNCTION pem.end_sessions(role name) RETURNS void
     LANGUAGE plpgsql
@@ -1502,6 +1526,18 @@ END $$;
 
 ALTER FUNCTION pem.set_member(team name, member name, joined boolean) OWNER TO pem_registrar;
 
+CREATE FUNCTION pem.set_password(username name, verifier text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM pem.check_user(username);
+  PERFORM pem.set_verifier(username, verifier);
+  DELETE FROM pem.web_session s WHERE s.username = set_password.username;
+END $$;
+
+ALTER FUNCTION pem.set_password(username name, verifier text) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.set_probe_config(target_id bigint, probe text, enabled boolean, interval_ms integer, retention_days integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1533,6 +1569,25 @@ CREATE FUNCTION pem.set_team(username name, team name, joined boolean) RETURNS v
 END;
 
 ALTER FUNCTION pem.set_team(username name, team name, joined boolean) OWNER TO pem_owner;
+
+CREATE FUNCTION pem.set_verifier(role name, verifier text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+BEGIN
+  IF verifier IS NULL OR verifier !~ '^SCRAM-SHA-256\$[0-9]{4,7}:[A-Za-z0-9+/=]{20,100}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}$' THEN
+    RAISE EXCEPTION 'not a SCRAM-SHA-256 verifier' USING ERRCODE = 'PE011';
+  END IF;
+  IF NOT EXISTS (
+    SELECT FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member JOIN pg_roles g ON g.oid = m.roleid
+     WHERE u.rolname = set_verifier.role AND NOT u.rolsuper AND u.rolname !~ '^pem_'
+       AND g.rolname IN ('pem_user', 'pem_admin', 'pem_super_admin')) THEN
+    RAISE EXCEPTION '"%" is no user of PEM', role USING ERRCODE = 'PE012';
+  END IF;
+  EXECUTE format('ALTER ROLE %I PASSWORD %L', role, verifier);
+END $_$;
+
+ALTER FUNCTION pem.set_verifier(role name, verifier text) OWNER TO pem_registrar;
 
 CREATE FUNCTION pem.sync(request jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3716,6 +3771,8 @@ GRANT ALL ON FUNCTION pem.certificate(csr_id bigint) TO pem_agent;
 
 REVOKE ALL ON FUNCTION pem.check_belonging(who name, owner name, team name) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION pem.check_user(username name) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION pem.collect_garbage() FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.collect_garbage() TO pem_master;
 
@@ -3785,6 +3842,9 @@ GRANT ALL ON FUNCTION pem.disable_user(username name) TO pem_super_admin;
 
 REVOKE ALL ON FUNCTION pem.drop_token_role(role name) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.drop_token_role(role name) TO pem_owner;
+
+REVOKE ALL ON FUNCTION pem.enable_user(username name) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.enable_user(username name) TO pem_super_admin;
 
 REVOKE ALL ON FUNCTION pem.end_sessions(role name) FROM PUBLIC;
 
@@ -3931,11 +3991,17 @@ GRANT ALL ON FUNCTION pem.set_login(role name, allowed boolean) TO pem_owner;
 REVOKE ALL ON FUNCTION pem.set_member(team name, member name, joined boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.set_member(team name, member name, joined boolean) TO pem_owner;
 
+REVOKE ALL ON FUNCTION pem.set_password(username name, verifier text) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.set_password(username name, verifier text) TO pem_super_admin;
+
 REVOKE ALL ON FUNCTION pem.set_probe_config(target_id bigint, probe text, enabled boolean, interval_ms integer, retention_days integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.set_probe_config(target_id bigint, probe text, enabled boolean, interval_ms integer, retention_days integer) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.set_team(username name, team name, joined boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.set_team(username name, team name, joined boolean) TO pem_super_admin;
+
+REVOKE ALL ON FUNCTION pem.set_verifier(role name, verifier text) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.set_verifier(role name, verifier text) TO pem_owner;
 
 REVOKE ALL ON FUNCTION pem.sync(request jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.sync(request jsonb) TO pem_agent;

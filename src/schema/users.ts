@@ -25,15 +25,30 @@ const shortestPassword = 8;
  * @throws PemError password_short; errors of PostgreSQL: 42710 the role exists, PE012 reserved name
  */
 export async function addUser(client: ClientBase, user: NewUser): Promise<void> {
-  if (user.password.length < shortestPassword) {
-    throw new PemError('password_short', `a password has at least ${shortestPassword} characters`, 'refused');
-  }
+  checkPassword(user.password);
   await client.query('SELECT pem.create_user($1, $2, $3)', [
     user.name,
     user.level,
     scramVerifier(user.password),
   ]);
   for (const team of user.teams ?? []) await setTeam(client, user.name, team, true);
+}
+
+/** A new password; sessions with the old one end. @throws PemError password_short; PE012 no user of PEM */
+export async function setPassword(client: ClientBase, name: string, password: string): Promise<void> {
+  checkPassword(password);
+  await client.query('SELECT pem.set_password($1, $2)', [name, scramVerifier(password)]);
+}
+
+/** Takes the right to sign in, and the sessions; or gives it back. @throws PE012 no user of PEM */
+export async function setSignIn(client: ClientBase, name: string, isAllowed: boolean): Promise<void> {
+  await client.query(isAllowed ? 'SELECT pem.enable_user($1)' : 'SELECT pem.disable_user($1)', [name]);
+}
+
+function checkPassword(password: string): void {
+  if (password.length < shortestPassword) {
+    throw new PemError('password_short', `a password has at least ${shortestPassword} characters`, 'refused');
+  }
 }
 
 /** Makes a team: a role that cannot log in; hosts and servers name it, users join it. */

@@ -118,16 +118,24 @@ const agentColumns: readonly TableColumn<Agent>[] = [
     value: (agent) => agent.name,
     cell: (agent) => <a href={linkTo(`/agent/${agent.id}`)}>{agent.name}</a>,
   },
-  { title: 'CPU', value: () => null, cell: (agent) => <HostCpu target={agent.targetId} />, numeric: true },
+  {
+    title: 'CPU',
+    value: () => null,
+    unsorted: true,
+    cell: (agent) => <HostCpu target={agent.targetId} />,
+    numeric: true,
+  },
   {
     title: 'Memory',
     value: () => null,
+    unsorted: true,
     cell: (agent) => <HostMemory target={agent.targetId} />,
     numeric: true,
   },
   {
     title: 'Fullest disk',
     value: () => null,
+    unsorted: true,
     cell: (agent) => <HostDisk target={agent.targetId} />,
     numeric: true,
   },
@@ -164,12 +172,14 @@ const serverColumns: readonly TableColumn<Server>[] = [
   {
     title: 'Active / all sessions',
     value: () => null,
+    unsorted: true,
     cell: (server) => server.status === 'up' && <ServerSessions target={server.targetId} />,
     numeric: true,
   },
   {
     title: 'Transactions',
     value: () => null,
+    unsorted: true,
     cell: (server) => server.status === 'up' && <ServerTransactions target={server.targetId} />,
     numeric: true,
   },
@@ -182,6 +192,7 @@ const serverColumns: readonly TableColumn<Server>[] = [
   {
     title: 'Up for',
     value: () => null,
+    unsorted: true,
     cell: (server) => server.status === 'up' && <ServerUptime target={server.targetId} />,
     numeric: true,
   },

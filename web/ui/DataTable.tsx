@@ -9,6 +9,8 @@ export interface TableColumn<Row> {
   readonly title: string;
   /** What is sorted by; numbers sort as numbers, null and NaN last. */
   readonly value: (row: Row) => string | number | null;
+  /** Its cells follow live figures, which rows off the screen do not have: there is nothing to sort by. */
+  readonly unsorted?: boolean;
   readonly cell?: (row: Row) => ComponentChildren;
   readonly numeric?: boolean;
   /** Left out on narrow screens. */
@@ -68,6 +70,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
                 >
                   <button
                     type="button"
+                    disabled={column.unsorted === true}
                     onClick={() =>
                       setSort({
                         column: index,

@@ -117,7 +117,7 @@ function settingsOf(home: Home): string {
   const buffers = Math.max(64, Math.min(1024, Math.floor(totalmem() / mebibyte / 16)));
   const quote = (text: string): string => `'${text.replaceAll("'", "''")}'`;
   const settings: Record<string, string> = {
-    listen_addresses: quote('127.0.0.1'),
+    listen_addresses: quote(home.databaseListen),
     port: String(home.databasePort),
     unix_socket_directories: quote(home.socketDirectory),
     unix_socket_permissions: '0700',

@@ -232,13 +232,37 @@ test('the desk killed for good takes its processes along; the next start finds e
   const moved = await freePort();
   writeFileSync(
     join(home, 'settings.toml'),
-    settings.replace(/^database_port = .*/m, `database_port = ${moved}`),
+    settings
+      .replace(/^database_port = .*/m, `database_port = ${moved}`)
+      .replace(/^database_listen = .*/m, 'database_listen = "127.0.0.1, 127.0.0.2"'),
   );
   running = startDesk();
   await linkToken(running);
   await freshData();
   expect(knownDesk(home)?.databasePort).toBe(moved);
   expect(await query('SELECT port FROM pem.server')).toEqual([{ port: moved }]);
+});
+
+/** Runs `pem …` against this desk, as its own user. */
+function pem(...words: string[]): string {
+  const { uid, gid } = statSync(home);
+  const identity = process.getuid?.() === uid ? {} : { uid, gid };
+  return execFileSync(process.execPath, [entry, ...words], {
+    ...{ encoding: 'utf8', cwd: '/', ...identity },
+    env: { ...process.env, PEM_HOME: home, HOME: home },
+  });
+}
+
+test('a second host joins by the line that the token comes with, over the address that was added', async () => {
+  const token = join(home, 'secrets/second');
+  const said = pem('token', 'create', 'second', '--owner', 'admin', '--out', token);
+  const line =
+    /^ {2}pem (agent register --server \S+ --ca-sha256 [0-9a-f]{64} --token-file \S+) --directory \S+$/m.exec(
+      said,
+    );
+  const words = (line?.[1] ?? said).replace(/--server \S+:/, '--server 127.0.0.2:').split(' ');
+  expect(pem(...words, '--directory', join(home, 'agent2'))).toMatch(/^registered as agent\d+ /m);
+  expect(pem('status')).toMatch(/^\d+ +second +unknown/m);
 });
 
 test('Ctrl-C ends every process and leaves a cluster that was shut down', async () => {

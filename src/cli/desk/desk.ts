@@ -17,7 +17,7 @@ import { authorityFiles, writeWhole } from '../../pki/authority.js';
 import { createToken } from '../../schema/users.js';
 import { agentCommand, registerHost } from '../agent.js';
 import { withClient } from '../connect.js';
-import { ensureAdministrator, ensureAuthority, ensureDatabase } from '../init.js';
+import { ensureAdministrator, ensureAuthority, ensureDatabase, noteAuthority } from '../init.js';
 import { addServer } from '../operator.js';
 import { writeSecret } from '../secret.js';
 import { clusterProcess, endLeftover, findPrograms, prepareCluster } from './cluster.js';
@@ -120,6 +120,7 @@ async function bringUp(home: Home, options: DeskOptions, supervisor: Supervisor,
   const superuser = address(home, 'postgres');
   const ran = await ensureDatabase(superuser);
   if (ran.length > 0) log.info({ migrations: ran.length }, 'schema made');
+  await noteAuthority(superuser, authority.fingerprint);
   await ensureMonitorRole(superuser);
   const passwordFile = home.path('secrets', 'admin-password');
   if (await ensureAdministrator(superuser, administrator, passwordFile)) {

@@ -2,8 +2,8 @@
  * PEM_HOME: the folders of a desk, its remembered ports, and who runs it.
  *
  * PostgreSQL refuses root, so a desk started by root hands over to the user postgres and lives in /var/lib/pem; anybody
- * else has it in ~/.local/share/pem. The whole of it is 0700. The file settings.toml holds the two ports and the socket
- * folder; it is written once and may be edited while the desk is down.
+ * else has it in ~/.local/share/pem. The whole of it is 0700. The file settings.toml holds the two ports, the socket
+ * folder and where PostgreSQL listens; it is written once and may be edited while the desk is down.
  *
  *   settings.toml   ports, socket folder            data/      the private cluster
  *   ca/             the authority (0700)            tls/       the cluster's certificate and root.crt
@@ -46,12 +46,19 @@ const settingsSchema = v.strictObject({
   database_port: port,
   web_port: port,
   socket_directory: v.pipe(v.string(), v.startsWith('/')),
+  /** PostgreSQL's listen_addresses: who may come from there is up to certificates, tokens and passwords, over TLS alone. */
+  database_listen: v.optional(
+    v.pipe(v.string(), v.regex(/^[\w.:*-]+(, ?[\w.:*-]+)*$/, 'is no list of addresses')),
+    '127.0.0.1',
+  ),
 });
 
 export interface Home {
   readonly directory: string;
   readonly databasePort: number;
   readonly webPort: number;
+  /** Addresses on which PEM's PostgreSQL listens for agents, separated by commas. */
+  readonly databaseListen: string;
   readonly socketDirectory: string;
   path(...names: string[]): string;
 }
@@ -210,6 +217,7 @@ export async function openHome(directory: string, wantedWebPort: number | undefi
       database_port: await freePort(25_000 + Math.floor(Math.random() * 3_000)),
       web_port: wantedWebPort ?? (await freePort(8790)),
       socket_directory: newSocketDirectory(directory),
+      database_listen: '127.0.0.1',
     };
   }
   if (wantedWebPort !== undefined) {
@@ -225,6 +233,7 @@ export async function openHome(directory: string, wantedWebPort: number | undefi
     directory,
     databasePort: settings.database_port,
     webPort: settings.web_port,
+    databaseListen: settings.database_listen,
     socketDirectory: settings.socket_directory,
     path: (...names) => join(directory, ...names),
   };

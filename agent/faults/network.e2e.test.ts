@@ -75,8 +75,9 @@ test('slow, stalled and cut in the middle of a COPY: live ahead of back-fill, ev
     const spooled = await run('du', ['-sb', join(home.folder, 'spool')]);
     return Number(spooled.stdout.split('\t')[0]);
   };
-  const before = await pending();
-  await eventually('there is something to back-fill', async () => (await pending()) > before + 1_500_000);
+  // A file that goes while du looks is an error of du.
+  const before = await eventually('its spool', pending);
+  await eventually('there is something to back-fill', async () => (await pending()) > before + 3_000_000);
   proxy.setDelay(300);
   proxy.set('pass');
   const hole = await eventually('what was made just now is there before what waits', async () => {

@@ -227,6 +227,16 @@ function agents(pem: Command): void {
       await asOperator(options, (client) => client.query('SELECT pem.revoke_agent($1)', [id]));
       say(`agent ${id} revoked; PostgreSQL takes the new revocation list at its next reload`);
     });
+  database(
+    agent,
+    'remove',
+    'takes an agent whose host is gone off the lists, after revoking it; its id is not used again',
+  )
+    .argument('<id>', 'number of the agent', wholeNumber(1, 2 ** 31 - 1))
+    .action(async (id: number, options: Connection) => {
+      await asOperator(options, (client) => client.query('SELECT pem.remove_agent($1)', [id]));
+      say(`agent ${id} removed`);
+    });
   database(agent, 'release', 'lets a quarantined agent report again, after the copy of it was ended')
     .argument('<id>', 'number of the agent', wholeNumber(1, 2 ** 31 - 1))
     .action(async (id: number, options: Connection) => {
@@ -360,6 +370,28 @@ function operators(pem: Command): void {
     .action(async (target: number, options: Connection) => {
       await asOperator(options, (client) => client.query('SELECT pem.remove_server($1)', [target]));
       say(`target ${target} removed`);
+    });
+
+  database(monitor, 'move', 'has another agent watch a server; its history goes on')
+    .argument('<target>', 'number of the target', wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    .requiredOption('--agent <id>', 'which agent', wholeNumber(1, 2 ** 31 - 1))
+    .action(async (target: number, options: Connection & { agent: number }) => {
+      await asOperator(options, (client) =>
+        client.query('SELECT pem.move_server($1, $2)', [target, options.agent]),
+      );
+      say(`target ${target} is watched by agent ${options.agent}`);
+    });
+  database(monitor, 'assign', 'says whose a server is, and which team sees it; without --team none')
+    .argument('<target>', 'number of the target', wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    .requiredOption('--owner <user>')
+    .option('--team <team>')
+    .action(async (target: number, options: Connection & { owner: string; team?: string }) => {
+      await asOperator(options, (client) =>
+        client.query('SELECT pem.set_belonging($1, $2, $3)', [target, options.owner, options.team ?? null]),
+      );
+      say(
+        `target ${target} is ${options.owner}'s${options.team === undefined ? '' : `, team ${options.team}`}`,
+      );
     });
 
   database(pem, 'status', 'agents, servers, ingesters, inbox').action(async (options: Connection) => {

@@ -182,6 +182,30 @@ test('a monitored server is added, watched, listed and removed', async () => {
     const stored = await cluster.query('SELECT FROM pemhistory.session_info LIMIT 1', [], 'pem');
     return stored.rows.length === 1;
   });
+  const run = async (...words: string[]): Promise<string> => {
+    const ended = await pem(...words, '--db', db());
+    return `${ended.out}${ended.err}`;
+  };
+  expect(await run('token', 'create', 'spare', '--out', 'spare-token', '--owner', 'admin')).toContain(
+    'spare-token',
+  );
+  await pem(
+    ...['agent', 'register', '--server', `127.0.0.1:${cluster.port}`, '--directory', 'spare'],
+    ...['--ca-sha256', fingerprint, '--token-file', 'spare-token'],
+  );
+  expect(await run('monitor', 'move', target, '--agent', '2')).toBe(
+    `target ${target} is watched by agent 2\n`,
+  );
+  expect(await run('monitor', 'list')).toMatch(/^\d+ +main .* 2 +admin/m);
+  expect(await run('agent', 'remove', '2')).toMatch(/^pem: PE022: agent 2 watches 1 servers; remove them/);
+  expect(await run('status')).toMatch(/^2 +spare/m);
+  expect(await run('monitor', 'move', target, '--agent', '1')).toContain('agent 1');
+  expect(await run('monitor', 'assign', target, '--owner', 'admin')).toBe(`target ${target} is admin's\n`);
+  expect(await run('monitor', 'assign', target, '--owner', 'nobody')).toContain('PE022');
+  expect(await run('agent', 'remove', '2')).toBe('agent 2 removed\n');
+  expect(await run('agent', 'remove', '2')).toBe('pem: PE021: there is no agent 2\n');
+  expect(await run('agent', 'remove', '1')).toMatch(/^pem: PE022: agent 1 looks after PEM itself/);
+  expect(await run('status')).not.toMatch(/^2 +spare/m);
   expect((await pem('monitor', 'remove', target, '--db', db())).status).toBe(0);
   expect((await pem('monitor', 'list', '--db', db())).out).not.toContain('main');
 });

@@ -305,6 +305,7 @@ const aimed: Readonly<Record<string, (b: RigAgent) => readonly unknown[]>> = {
   'pem.create_token': () => ['x', 'own_b', 'team_b', '1 hour', 'x'],
   'pem.revoke_agent': (b) => [b.agentId],
   'pem.release_agent': (b) => [b.agentId],
+  'pem.remove_agent': (b) => [b.agentId],
   'pem.add_server': (b) => [b.agentId, 'x', 'x', 1, 'x', 'x', 'prefer', null, null],
   'pem.remove_server': (b) => b.serverTargets,
   'pem.move_server': (b) => [b.serverTargets[0], agents.A.agentId],

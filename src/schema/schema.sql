@@ -1274,6 +1274,30 @@ END;
 
 ALTER FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) OWNER TO pem_owner;
 
+CREATE FUNCTION pem.remove_agent(agent_id integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  it pem.agent := pem.seen_agent(remove_agent.agent_id);
+  watched int;
+BEGIN
+  IF it.id::text = (SELECT c.value FROM pem.config c WHERE c.param = 'master_agent') THEN
+    RAISE EXCEPTION 'agent % looks after PEM itself and cannot be removed', it.id USING ERRCODE = 'PE022';
+  END IF;
+  SELECT count(*) INTO watched FROM pem.target_agent ta JOIN pem.target t ON t.id = ta.target_id
+   WHERE ta.agent_id = it.id AND ta.until IS NULL AND t.kind = 'server' AND t.deleted_at IS NULL;
+  IF watched > 0 THEN
+    RAISE EXCEPTION 'agent % watches % servers; remove them, or move them to another agent, first', it.id, watched
+      USING ERRCODE = 'PE022';
+  END IF;
+  PERFORM pem.revoke_agent(it.id);
+  UPDATE pem.target_agent ta SET until = now() WHERE ta.agent_id = it.id AND ta.until IS NULL;
+  UPDATE pem.target t SET deleted_at = now() WHERE t.id = it.host_target_id;
+END $$;
+
+ALTER FUNCTION pem.remove_agent(agent_id integer) OWNER TO pem_owner;
+
 CREATE FUNCTION pem.remove_server(target_id bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1403,7 +1427,7 @@ DECLARE
   found_agent pem.agent;
 BEGIN
   SELECT a.* INTO found_agent FROM pem.agent a JOIN pem.target t ON t.id = a.host_target_id
-   WHERE a.id = seen_agent.agent_id AND pem.sees(pem.invoker(), t.owner, t.team);
+   WHERE a.id = seen_agent.agent_id AND t.deleted_at IS NULL AND pem.sees(pem.invoker(), t.owner, t.team);
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no agent %', seen_agent.agent_id USING ERRCODE = 'PE021';
   END IF;
@@ -1595,7 +1619,7 @@ CREATE FUNCTION pem.sync(request jsonb) RETURNS jsonb
     AS $_$
 DECLARE
   most_boots CONSTANT int := 4096;
-  most_boots_ever CONSTANT bigint := 50000;
+  most_boots_a_day CONSTANT bigint := 10000;
   me pem.agent;
   beat pem.agent_heartbeat;
   boots uuid[];
@@ -1634,8 +1658,8 @@ BEGIN
     PERFORM pem.quarantine_agent(me.id, me.quarantined_reason);
   END IF;
   IF known < cardinality(boots) THEN
-    IF (SELECT count(*) FROM pem.received r WHERE r.agent_id = me.id) + cardinality(boots) - known > most_boots_ever THEN
-      RAISE EXCEPTION 'agent "%" has announced too many boots', session_user USING ERRCODE = 'PE004';
+    IF (SELECT count(*) FROM pem.received r WHERE r.agent_id = me.id AND r.first_at > asked_at - interval '1 day') + cardinality(boots) - known > most_boots_a_day THEN
+      RAISE EXCEPTION 'agent "%" has announced too many boots today', session_user USING ERRCODE = 'PE004';
     END IF;
     INSERT INTO pem.received (agent_id, boot)
       SELECT me.id, b.boot
@@ -1952,7 +1976,7 @@ CREATE VIEW pem.agent_status WITH (security_invoker='true') AS
     o.booted_at,
     COALESCE(h.info, '{}'::jsonb) AS info
    FROM (((pem.agent a
-     JOIN pem.target t ON ((t.id = a.host_target_id)))
+     JOIN pem.target t ON (((t.id = a.host_target_id) AND (t.deleted_at IS NULL))))
      LEFT JOIN pem.host o ON ((o.target_id = a.host_target_id)))
      LEFT JOIN pem.agent_heartbeat h ON ((h.agent_id = a.id)));
 
@@ -3955,6 +3979,9 @@ GRANT SELECT ON TABLE pem.server_connection TO pem_user;
 
 REVOKE ALL ON FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.release_server(agent_id integer, target_id bigint, username name) TO pem_web;
+
+REVOKE ALL ON FUNCTION pem.remove_agent(agent_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION pem.remove_agent(agent_id integer) TO pem_admin;
 
 REVOKE ALL ON FUNCTION pem.remove_server(target_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.remove_server(target_id bigint) TO pem_admin;

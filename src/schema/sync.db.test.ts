@@ -55,6 +55,22 @@ test('boots get their arrival in the order of the announcement, and ranges come 
   });
 });
 
+test('boots are bounded by the day: an agent that died 60,000 times reports again', async () => {
+  const fill = (boots: number, at: string) =>
+    pem.query(
+      `INSERT INTO pem.received (agent_id, boot, first_at, last_at)
+       SELECT $1, gen_random_uuid(), ${at}, ${at} FROM generate_series(1, $2::int)`,
+      [agent.agentId, boots],
+    );
+  await fill(60_000, `now() - interval '2 days'`);
+  await fill(9_999, 'now()');
+  expect((await sync({ boots: [a] })).received).toEqual({ [a]: [] });
+  await expect(sync({ boots: [a, b] })).rejects.toMatchObject({
+    code: 'PE004',
+    message: expect.stringContaining('too many boots today'),
+  });
+});
+
 test('an announcement nobody makes honestly is refused', async () => {
   await expect(sync({ boots: [] })).rejects.toMatchObject({ code: 'PE004' });
   await expect(sync({})).rejects.toMatchObject({ code: 'PE004' });

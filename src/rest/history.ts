@@ -108,7 +108,7 @@ export const historyRoutes = [
     replies: {
       200: {
         description:
-          'JSON, or a block under Accept: application/x-pem-block. Without stepMs the server chooses it, for about `steps` steps (1500). `key` is NAME:VALUE of a key column. x-pem-step-ms is the step used (0: raw), x-pem-interval-ms how often the probe runs there, x-pem-truncated: 1 says that the newest rows were cut',
+          'JSON, or a block under Accept: application/x-pem-block. Without stepMs the server chooses it, for about `steps` steps (1500). `key` is NAME:VALUE of a key column. Without aggregate gauges are averaged, counters are as they stood at a step’s end. x-pem-step-ms is the step used (0: raw), x-pem-interval-ms how often the probe runs there, x-pem-truncated: 1 says that the newest rows were cut',
         schema: v.strictObject({
           columns: v.array(v.strictObject({ name: v.string(), type: v.string() })),
           rows: v.array(v.array(v.unknown())),
@@ -143,7 +143,7 @@ export const historyRoutes = [
             });
           const { sql, columns } = historySql(definition, {
             target: params.target,
-            ...{ fromUs, toUs, stepMs, metrics, key },
+            ...{ fromUs, toUs, stepMs, intervalMs, metrics, key },
             aggregate: query.aggregate,
             limit: maxRows,
           });

@@ -17,6 +17,8 @@ export interface HistoryRequest {
   readonly toUs: number;
   /** 0: rows as they were recorded. */
   readonly stepMs: number;
+  /** How often the probe runs on the target. */
+  readonly intervalMs: number;
   /** Metrics wanted; keys are always there. */
   readonly metrics: readonly ProbeColumn[];
   /** Undefined: avg for gauges, last for counters and labels. */
@@ -58,7 +60,15 @@ const ordered: ReadonlySet<ColumnType> = new Set<ColumnType>([
   'pg_lsn',
 ]);
 
-function pick(column: ProbeColumn, wanted: Aggregate | undefined): { sql: string; type: ColumnType } {
+/** Of a long step the part at its end in which the last value is looked for: a twentieth, and a few samples at least. */
+function endOfStepMs(stepMs: number, intervalMs: number): number {
+  return Math.max(5 * intervalMs, Math.ceil(stepMs / 20));
+}
+
+function pick(
+  column: ProbeColumn,
+  wanted: Aggregate | undefined,
+): { sql: string; type: ColumnType; isLast?: true } {
   const name = quoteName(column.name);
   const aggregate = wanted ?? (column.kind === 'gauge' ? 'avg' : 'last');
   if (aggregate === 'avg' && numbers.has(column.type)) return { sql: `avg(${name})::float8`, type: 'float8' };
@@ -66,7 +76,7 @@ function pick(column: ProbeColumn, wanted: Aggregate | undefined): { sql: string
     return { sql: `${aggregate}(${name})`, type: column.type };
   }
   // What cannot be averaged or ordered is taken as it stood at the end of the step.
-  return { sql: `(array_agg(${name} ORDER BY recorded_at DESC))[1]`, type: column.type };
+  return { sql: `(array_agg(${name} ORDER BY recorded_at DESC))[1]`, type: column.type, isLast: true };
 }
 
 /** A moment as SQL that is exact to the µs. */
@@ -99,6 +109,20 @@ export function historySql(
     };
   }
   const picked = request.metrics.map((column) => ({ ...pick(column, request.aggregate), name: column.name }));
+  const endMs = endOfStepMs(request.stepMs, request.intervalMs);
+  // A delta's rows come when something changed: the last one may be anywhere in the step.
+  if (
+    request.aggregate === undefined &&
+    definition.mode === 'full' &&
+    picked.every(({ isLast }) => isLast === true) &&
+    4 * endMs < request.stepMs
+  ) {
+    const names = picked.map(({ name }) => quoteName(name));
+    return {
+      sql: lastOfSteps(`pemhistory.${quoteName(definition.name)}`, keyNames, names, request, endMs, one),
+      columns: [time, ...keys.map(spec), ...picked.map(spec)],
+    };
+  }
   const bin = `date_bin(interval '${request.stepMs} milliseconds', recorded_at, timestamptz 'epoch')`;
   const list = [
     `${bin} AS step`,
@@ -111,4 +135,33 @@ export function historySql(
     sql: `COPY (SELECT ${list.join(', ')} ${from} GROUP BY ${group} ORDER BY ${steps} LIMIT ${request.limit}) TO STDOUT (FORMAT binary)`,
     columns: [time, ...keys.map(spec), ...picked.map(spec)],
   };
+}
+
+/**
+ * The last row of each step, looked for at its end alone: a counter's week of seconds is 600 short reads by the index and not
+ * one of everything. A step that nothing was recorded at the end of has none. The step that goes on is read whole. Bounds
+ * stand in columns of their own: as expressions they would hide the index behind the table's policy.
+ */
+function lastOfSteps(
+  relation: string,
+  keyNames: readonly string[],
+  metricNames: readonly string[],
+  request: HistoryRequest,
+  endMs: number,
+  one: string,
+): string {
+  const step = `interval '${request.stepMs} milliseconds'`;
+  const [from, to] = [moment(request.fromUs), moment(request.toUs)];
+  const names = [...keyNames, ...metricNames].join(', ');
+  const perKey = keyNames.length === 0 ? '' : `DISTINCT ON (${keyNames.join(', ')}) `;
+  const order = [...keyNames, 'recorded_at DESC'].join(', ');
+  return `COPY (WITH s AS MATERIALIZED (
+      SELECT b AS step, least(b + ${step}, ${to}) AS ends,
+             greatest(CASE WHEN b + ${step} < ${to} THEN b + ${step} - interval '${endMs} milliseconds' ELSE b END, ${from}) AS begins
+        FROM generate_series(date_bin(${step}, ${from}, timestamptz 'epoch'), ${to} - interval '1 microsecond', ${step}) b)
+    SELECT ${['s.step', ...keyNames.map((name) => `w.${name}`), ...metricNames.map((name) => `w.${name}`)].join(', ')}
+      FROM s CROSS JOIN LATERAL (SELECT ${perKey}${names} FROM ${relation}
+        WHERE target_id = ${request.target} AND recorded_at >= s.begins AND recorded_at < s.ends${one}
+        ORDER BY ${order}${keyNames.length === 0 ? ' LIMIT 1' : ''}) w
+     ORDER BY ${['s.step', ...keyNames.map((name) => `w.${name}`)].join(', ')} LIMIT ${request.limit}) TO STDOUT (FORMAT binary)`;
 }

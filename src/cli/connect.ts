@@ -67,10 +67,47 @@ export async function withClient<T>(conninfo: Conninfo, work: (client: pg.Client
     connectionTimeoutMillis: 10_000,
   });
   client.on('error', () => undefined);
-  await client.connect();
+  try {
+    await client.connect();
+  } catch (error) {
+    // The driver's way to say that it was asked for a password and found none.
+    if (!errorText(error).includes('client password must be a string')) throw error;
+    throw new PemError(
+      'password_missing',
+      `PostgreSQL asks for a password of "${conninfo.user ?? ''}": put it into ~/.pgpass, or a file that PGPASSFILE names (0600)`,
+      'operator',
+      { cause: error },
+    );
+  }
   try {
     return await work(client);
   } finally {
     await client.end();
   }
+}
+
+/**
+ * A program's look at its database before it starts. One that cannot be reached is waited for by the program itself.
+ * @throws PemError schema_missing | password_missing
+ */
+export async function checkSchema(conninfo: Conninfo): Promise<void> {
+  let found: boolean;
+  try {
+    found = await withClient(conninfo, async (client) => {
+      const { rows } = await client.query<{ there: boolean }>(
+        `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                         WHERE n.nspname = 'pem' AND c.relname = 'migration') AS there`,
+      );
+      return rows[0]?.there === true;
+    });
+  } catch (error) {
+    if (error instanceof PemError) throw error;
+    return;
+  }
+  if (found) return;
+  throw new PemError(
+    'schema_missing',
+    `the database "${conninfo.dbname ?? ''}" has no schema of PEM; is it the right one? "pem init" makes it`,
+    'operator',
+  );
 }

@@ -8,7 +8,7 @@ import { errorCode, PemError } from '../base/errors.js';
 export function exitStatus(error: unknown): number {
   if (error instanceof PemError) return error.kind === 'operator' || error.kind === 'refused' ? 1 : 2;
   const code = errorCode(error);
-  if (/^(PE|28|42501|42704|42710|55006|22|23)/.test(code)) return 1;
+  if (/^(PE|28|42501|42704|42710|55006|22|23)/.test(code) || isForeign(error)) return 1;
   if (isOutside(code)) return 2;
   return 70;
 }
@@ -29,12 +29,22 @@ export function describeFailure(error: unknown): string {
         ? '; pg_hba.conf, pg_ident.conf or PGPASSFILE do not let this user in'
         : code === '42501'
           ? '; use a role that may, for example --db "… user=postgres"'
-          : '';
+          : isForeign(error)
+            ? '; that database has no schema of PEM, or an older one: run "pem init" there, or name another with --db'
+            : '';
   return `pem: ${code}: ${text}${hint}`;
 }
 
 function isOutside(code: string): boolean {
   return /^(E[A-Z]+|08...|53...|57...|3D000|55P03|40...)$/.test(code);
+}
+
+/** Something of PEM's schema is not there: another database, or one that an upgrade has not reached yet. */
+function isForeign(error: unknown): boolean {
+  return (
+    /^(42P01|42883|42703|3F000)$/.test(errorCode(error)) &&
+    /\bpem(_inbox|data|history)?\b/.test(messageOf(error))
+  );
 }
 
 function messageOf(error: unknown): string {

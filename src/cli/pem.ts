@@ -9,7 +9,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { agentVersion } from '../../agent/version.js';
 import { PemError } from '../base/errors.js';
 import { openLog } from '../base/log.js';
-import { findDatabase, readSettings, withClient } from './connect.js';
+import { checkSchema, findDatabase, readSettings, withClient } from './connect.js';
 import { describeFailure, exitStatus } from './failure.js';
 import { untilAsked } from './running.js';
 import { traceCommands } from './trace/index.js';
@@ -85,8 +85,10 @@ function programs(pem: Command): void {
         },
       ) => {
         const settings = readSettings(options.config);
+        const db = findDatabase(options.db, settings, 'pem_web');
+        await checkSchema(db);
         const { startWeb } = await import('./web.js');
-        await startWeb(findDatabase(options.db, settings, 'pem_web'), {
+        await startWeb(db, {
           listen: options.listen ?? settings.listen ?? '127.0.0.1:8790',
           pushDirectory: required(
             options.pushDirectory ?? settings.push_directory,
@@ -107,10 +109,12 @@ function programs(pem: Command): void {
     .action(async (options: Connection & { pushDirectory?: string; name: string }) => {
       const settings = readSettings(options.config);
       const log = openLog('ingest');
+      const db = findDatabase(options.db, settings, 'pem_ingest');
+      await checkSchema(db);
       const { runIngester } = await import('../ingest/main.js');
       const pushDirectory = options.pushDirectory ?? settings.push_directory;
       const running = await runIngester({
-        db: findDatabase(options.db, settings, 'pem_ingest'),
+        db,
         name: options.name,
         log,
         ...(pushDirectory === undefined ? {} : { pushSocket: pushDirectory }),
@@ -127,10 +131,13 @@ function programs(pem: Command): void {
     .action(async (options: Connection & { ca?: string }) => {
       const settings = readSettings(options.config);
       const log = openLog('sign');
+      const caDirectory = required(options.ca ?? settings.ca, '--ca DIRECTORY', 'ca');
+      const db = findDatabase(options.db, settings, 'pem_signer');
+      await checkSchema(db);
       const { runSigner } = await import('../pki/signer.js');
       const running = await runSigner({
-        db: findDatabase(options.db, settings, 'pem_signer'),
-        caDirectory: required(options.ca ?? settings.ca, '--ca DIRECTORY', 'ca'),
+        db,
+        caDirectory,
         log,
       });
       await untilAsked(running, log);

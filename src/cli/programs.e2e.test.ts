@@ -280,6 +280,12 @@ test("an operator's mistakes are one line with a code and the way out, exit stat
   writeFileSync(join(folder, 'bad.toml'), 'surprise = 1\n');
   await line(1, 'settings_syntax', 'status', '--config', 'bad.toml');
   await line(2, 'ENOENT', 'status', '--db', `host=${folder} port=1`);
+  const elsewhere = `${db()} dbname=postgres user=postgres`;
+  await line(1, '42P01', 'status', '--db', elsewhere);
+  for (const program of [['server', '--push-directory', folder], ['ingest'], ['sign', '--ca', 'ca']]) {
+    await line(1, 'schema_missing', ...program, '--db', elsewhere);
+    await line(1, 'password_missing', ...program, '--db', `${db()} user=ann`);
+  }
 });
 
 test('a revoked agent is out, and every program ends on SIGTERM with status 0', async () => {

@@ -29,6 +29,7 @@ import { checkHost, checkOrigin, HostList, isLoopback, securityHeaders } from '.
 import { errorReply, HttpError, type HttpReply, type RequestHead } from './message.js';
 import { type Route, Router } from './router.js';
 import { LiveSocket } from './socket.js';
+import { checkTls } from './tls.js';
 
 export interface HttpServerOptions {
   readonly listen: { readonly host: string; readonly port: number };
@@ -99,7 +100,7 @@ export class HttpServer {
   #listener: ListenSocket | undefined;
   #inFlight = 0;
 
-  /** @throws PemError tls_required */
+  /** @throws PemError tls_required | tls_invalid */
   constructor(options: HttpServerOptions) {
     if (!isLoopback(options.listen.host) && options.tls === undefined) {
       throw new PemError(
@@ -108,6 +109,7 @@ export class HttpServer {
         'operator',
       );
     }
+    if (options.tls !== undefined) checkTls(options.tls);
     this.#options = options;
     this.#app = createApp(options.tls);
     this.#headers = Object.entries(securityHeaders(options.tls !== undefined));

@@ -118,13 +118,69 @@ describe('encodings against a server', () => {
     expect(blockRows(readBlock(block))).toEqual(theirs.map(({ encoding, query }) => ({ encoding, query })));
   });
 
+  it('gives the characters of several bytes that the server gives, and no bytes but UTF-8 for any', async () => {
+    const trail = Array.from({ length: 94 }, (_, i) => 0xa1 + i);
+    const pairs = trail.flatMap((a) => trail.map((b) => [a, b]));
+    const codes: Readonly<Record<string, number[][]>> = {
+      EUC_JP: [...pairs, ...trail.map((b) => [0x8e, b]), ...pairs.map((code) => [0x8f, ...code])],
+      EUC_CN: pairs,
+      EUC_KR: pairs,
+      EUC_TW: [...pairs, ...pairs.map((code) => [0x8e, 0xa2, ...code])],
+      EUC_JIS_2004: [...pairs, ...trail.map((b) => [0x8e, b]), ...pairs.map((code) => [0x8f, ...code])],
+    };
+    await cluster.query(
+      `create function shown(code text, encoding text) returns text language plpgsql as $$
+       begin return convert_from(decode(code, 'hex'), encoding); exception when others then return null; end $$`,
+    );
+    const names = ['encoding', 'query'];
+    for (const [encoding, list] of Object.entries(codes)) {
+      const { rows: theirs } = await cluster.query(
+        'select shown(code, $2) as text from unnest($1::text[]) with ordinality c(code, nr) order by nr',
+        [list.map((code) => Buffer.from(code).toString('hex')), encoding],
+      );
+      const lines = list.map((code) => line({ encoding, query: Buffer.from([0x61, ...code, 0x62]) }, names));
+      const bytes = Buffer.concat([Buffer.from('encoding,query\n'), ...lines]);
+      const { block } = await csvToBlock(meta, { bytes }, { columns: names });
+      const ours = blockRows(readBlock(block)).map(({ query }) => String(query));
+      const different = theirs.flatMap(({ text }, at) =>
+        text === null || ours[at] === `a${text}b` ? [] : [[encoding, text, ours[at]]],
+      );
+      expect(different).toEqual(
+        encoding === 'EUC_JIS_2004'
+          ? [
+              [encoding, '‾', 'a￣b'],
+              [encoding, '¥', 'a￥b'],
+            ]
+          : [],
+      );
+      expect(theirs.filter(({ text }) => text !== null).length).toBeGreaterThan(5000);
+      const short = list.filter((code) => code.length < 4);
+      const half = short.map((code) => line({ encoding, query: Buffer.from(code.slice(0, -1)) }, names));
+      const torn = await csvToBlock(
+        meta,
+        { bytes: Buffer.concat([Buffer.from('encoding,query\n'), ...half]) },
+        { columns: names },
+      );
+      const escapes = blockRows(readBlock(torn.block)).map(({ query }) => query);
+      expect(escapes).toEqual(
+        short.map((code) =>
+          code
+            .slice(0, -1)
+            .map((byte) => `\\x${byte.toString(16)}`)
+            .join(''),
+        ),
+      );
+    }
+  });
+
   it('knows every encoding that a server can have, as itself or as one to escape', async () => {
     const { rows } = await cluster.query(
       'select pg_encoding_to_char(i) as name from generate_series(0, 34) i order by i',
     );
     const servers = rows.map((row) => row.name as string);
-    const escaped = servers.filter((name) => ![...singleByte, 'UTF8', 'SQL_ASCII'].includes(name));
-    expect(escaped).toEqual(['EUC_JP', 'EUC_CN', 'EUC_KR', 'EUC_TW', 'EUC_JIS_2004', 'MULE_INTERNAL']);
+    const several = ['EUC_JP', 'EUC_CN', 'EUC_KR', 'EUC_TW', 'EUC_JIS_2004'];
+    const known = [...singleByte, ...several, 'UTF8', 'SQL_ASCII'];
+    expect(servers.filter((name) => !known.includes(name))).toEqual(['MULE_INTERNAL']);
     expect(singleByte.every((name) => servers.includes(name))).toBe(true);
   });
 });

@@ -10,6 +10,7 @@
 
 #include "../core/csv_reader.h"
 #include "../core/encoding.h"
+#include "csv_multibyte.h"
 #include "../core/utf8.h"
 #include "memory.h"
 
@@ -122,6 +123,7 @@ struct CsvReader::State {
   Scratch scratch;
   std::vector<uint8_t> tail;  // the last row of a file and the line end that it has not got
   const enc_encoding *encodings[kCsvWindowRows];
+  MultibyteTexts multibyte;
   bool marked = false;  // any of:
   uint32_t escaped[kCsvWindowRows], cut[kCsvWindowRows];
   // The first bad row of the window: at least `handed` of them when there is none.
@@ -546,7 +548,8 @@ void CsvReader::State::fix_text(const Taken &taken, uint32_t row, CsvText *text)
   }
   const size_t room = std::min<size_t>(4 * n, taken.limit);
   uint8_t *out = scratch.take(room);
-  const enc_made made = enc_to_utf8(encodings[row], p, n, out, room);
+  const enc_made made = encodings[row]->kind == 3 ? multibyte.to_utf8(encodings[row], p, n, out, room)
+                                                  : enc_to_utf8(encodings[row], p, n, out, room);
   scratch.give(room - made.size);
   *text = {out, static_cast<uint32_t>(made.size)};
   if (!made.escaped && !made.cut) return;

@@ -293,36 +293,44 @@ static const uint16_t koi8u_characters[128] = {
 };
 
 static const enc_encoding single_byte[] = {
-    {"LATIN1", 1, latin1_characters},
-    {"LATIN2", 1, latin2_characters},
-    {"LATIN3", 1, latin3_characters},
-    {"LATIN4", 1, latin4_characters},
-    {"LATIN5", 1, latin5_characters},
-    {"LATIN6", 1, latin6_characters},
-    {"LATIN7", 1, latin7_characters},
-    {"LATIN8", 1, latin8_characters},
-    {"LATIN9", 1, latin9_characters},
-    {"LATIN10", 1, latin10_characters},
-    {"ISO_8859_5", 1, iso_8859_5_characters},
-    {"ISO_8859_6", 1, iso_8859_6_characters},
-    {"ISO_8859_7", 1, iso_8859_7_characters},
-    {"ISO_8859_8", 1, iso_8859_8_characters},
-    {"WIN1250", 1, win1250_characters},
-    {"WIN1251", 1, win1251_characters},
-    {"WIN1252", 1, win1252_characters},
-    {"WIN1253", 1, win1253_characters},
-    {"WIN1254", 1, win1254_characters},
-    {"WIN1255", 1, win1255_characters},
-    {"WIN1256", 1, win1256_characters},
-    {"WIN1257", 1, win1257_characters},
-    {"WIN1258", 1, win1258_characters},
-    {"WIN866", 1, win866_characters},
-    {"WIN874", 1, win874_characters},
-    {"KOI8R", 1, koi8r_characters},
-    {"KOI8U", 1, koi8u_characters},
+    {"LATIN1", 1, latin1_characters, NULL},
+    {"LATIN2", 1, latin2_characters, NULL},
+    {"LATIN3", 1, latin3_characters, NULL},
+    {"LATIN4", 1, latin4_characters, NULL},
+    {"LATIN5", 1, latin5_characters, NULL},
+    {"LATIN6", 1, latin6_characters, NULL},
+    {"LATIN7", 1, latin7_characters, NULL},
+    {"LATIN8", 1, latin8_characters, NULL},
+    {"LATIN9", 1, latin9_characters, NULL},
+    {"LATIN10", 1, latin10_characters, NULL},
+    {"ISO_8859_5", 1, iso_8859_5_characters, NULL},
+    {"ISO_8859_6", 1, iso_8859_6_characters, NULL},
+    {"ISO_8859_7", 1, iso_8859_7_characters, NULL},
+    {"ISO_8859_8", 1, iso_8859_8_characters, NULL},
+    {"WIN1250", 1, win1250_characters, NULL},
+    {"WIN1251", 1, win1251_characters, NULL},
+    {"WIN1252", 1, win1252_characters, NULL},
+    {"WIN1253", 1, win1253_characters, NULL},
+    {"WIN1254", 1, win1254_characters, NULL},
+    {"WIN1255", 1, win1255_characters, NULL},
+    {"WIN1256", 1, win1256_characters, NULL},
+    {"WIN1257", 1, win1257_characters, NULL},
+    {"WIN1258", 1, win1258_characters, NULL},
+    {"WIN866", 1, win866_characters, NULL},
+    {"WIN874", 1, win874_characters, NULL},
+    {"KOI8R", 1, koi8r_characters, NULL},
+    {"KOI8U", 1, koi8u_characters, NULL},
 };
 
-static const enc_encoding utf8 = {"UTF8", 0, NULL}, sql_ascii = {"SQL_ASCII", 0, NULL}, ascii_alone = {"", 2, NULL};
+/* As iconv names those whose characters are the ones that PostgreSQL gives. */
+static const enc_encoding multibyte[] = {
+    {"EUC_JP", 3, NULL, "EUC-JP-MS"}, {"EUC_CN", 3, NULL, "EUC-CN"},
+    {"EUC_KR", 3, NULL, "EUC-KR"},    {"EUC_TW", 3, NULL, "EUC-TW"},
+    {"EUC_JIS_2004", 3, NULL, "EUC-JISX0213"},
+};
+
+static const enc_encoding utf8 = {"UTF8", 0, NULL, NULL}, sql_ascii = {"SQL_ASCII", 0, NULL, NULL},
+                          ascii_alone = {"", 2, NULL, NULL};
 
 const enc_encoding *enc_single_byte(size_t i) {
   return i < sizeof single_byte / sizeof single_byte[0] ? &single_byte[i] : NULL;
@@ -338,6 +346,8 @@ const enc_encoding *enc_by_name(const uint8_t *name, size_t n) {
   const enc_encoding *found;
   for (size_t i = 0; (found = enc_single_byte(i)) != NULL; i++)
     if (is_name(found, name, n)) return found;
+  for (size_t i = 0; i < sizeof multibyte / sizeof multibyte[0]; i++)
+    if (is_name(&multibyte[i], name, n)) return &multibyte[i];
   return &ascii_alone;
 }
 

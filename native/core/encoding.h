@@ -3,8 +3,8 @@
  *
  * In: bytes the caller owns, and the encoding's name as PostgreSQL writes it (server_encoding). Out: UTF-8 in memory the
  * caller owns. UTF8 and SQL_ASCII: what is well-formed stays. Encodings of one byte a character: by their tables, which are
- * PostgreSQL's (a test asks a server). All others (EUC_*, MULE_INTERNAL, unknown names): ASCII stays. Bytes that mean
- * nothing in their encoding, and NUL, come out as \xNN.
+ * PostgreSQL's (a test asks a server). All others: ASCII stays; those of EUC_* are for whoever has the C library's iconv
+ * (addon/csv_multibyte.h). Bytes that mean nothing in their encoding, and NUL, come out as \xNN.
  */
 #ifndef ENCODING_H
 #define ENCODING_H
@@ -18,8 +18,9 @@ extern "C" {
 
 typedef struct enc_encoding {
   const char *name;
-  int kind;              /* 0 UTF-8, 1 a table, 2 ASCII alone */
+  int kind;              /* 0 UTF-8, 1 a table, 2 ASCII alone, 3 several bytes a character: here as 2 */
   const uint16_t *table; /* characters 0x80 .. 0xff, 0: none */
+  const char *libc_name; /* of kind 3: as iconv knows it */
 } enc_encoding;
 
 /* The encoding of that name, never NULL; an empty name is UTF8. */

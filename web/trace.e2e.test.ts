@@ -464,6 +464,23 @@ test('long names and filters leave the buttons on the screen', async () => {
   expect(height).toBeLessThan(48);
 });
 
+test('what many traces of a fleet wait for fills no screen', async () => {
+  const { rows } = await pem.query(
+    `SELECT pem.create_trace($1, 'waits ' || n, '{}', NULL, NULL, true, 100, false, false)::int AS id
+       FROM generate_series(1, 7) n`,
+    [target],
+  );
+  const made = rows.map((row) => row.id as number);
+  await pem.query(
+    `UPDATE pem.trace SET state = 'blocked', code = 'trace_extension_missing', error = 'there is no extension' WHERE id = ANY($1)`,
+    [made],
+  );
+  await open('0');
+  await until(page, `document.querySelectorAll('main > p.warn').length === 6`);
+  await until(page, `${textOf('main > p.warn:last-of-type')}.includes('2 more are in trouble')`);
+  await pem.query('DELETE FROM pem.trace WHERE id = ANY($1)', [made]);
+});
+
 test('who may not manage sees no buttons, who may not see is told so', async () => {
   for (const [user, sees] of [
     ['bob', true],

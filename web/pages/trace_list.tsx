@@ -1,5 +1,5 @@
 /** Traces of a server, or of all that the user sees: state, what they take, start, stop, delete, and the form of a new one. */
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { CostBanner, TraceState } from '../panels/trace_banner.js';
 import { UnmanagedServers } from '../panels/trace_unmanaged.js';
 import { messageOf, sendJson } from '../store/api.js';
@@ -91,14 +91,21 @@ function RunningCost({ trace }: { trace: Trace }) {
 
 /** A server runs at most eight at once. */
 const mostBanners = 8;
+/** Of a fleet many may wait for the same: the table has all of them. */
+const mostTroubles = 5;
+/** A list of a whole fleet is long: it is asked for less often. */
+const longList = 200;
 
 export function TraceList({ target }: { target: number }) {
   const server = serversByTarget.value.get(target);
   const [making, setMaking] = useState(false);
+  const [everyMs, setEveryMs] = useState(3000);
   const asked = useAsk<{ traces: readonly Trace[] }>(
     `/traces${target === 0 ? '' : `?targetId=${target}`}`,
-    3000,
+    everyMs,
   );
+  const isLong = (asked.value?.traces.length ?? 0) > longList;
+  useEffect(() => setEveryMs(isLong ? 15_000 : 3000), [isLong]);
   if (target !== 0 && server === undefined)
     return <Missing what={`server ${target}`} known={fleetKnown.value} />;
   const traces = asked.value?.traces ?? [];
@@ -206,11 +213,16 @@ export function TraceList({ target }: { target: number }) {
           }}
         />
       )}
-      {blocked.map((trace) => (
+      {blocked.slice(0, mostTroubles).map((trace) => (
         <p key={trace.id} class="warn" role="status">
           ▲ {trace.name}: {trace.error}
         </p>
       ))}
+      {blocked.length > mostTroubles && (
+        <p class="warn" role="status">
+          ▲ {blocked.length - mostTroubles} more are in trouble: the page of each says why.
+        </p>
+      )}
       {traces
         .filter((trace) => trace.state === 'running')
         .slice(0, mostBanners)

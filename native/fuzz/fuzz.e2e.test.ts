@@ -31,7 +31,14 @@ function csvSeeds(): Buffer[] {
   const next = random(29);
   const odd =
     'line,exec_us,encoding,flags,query\r\n1,,LATIN1,,"a""\xe9"\n2,x,UTF8,0,a"b\n"3",4,EUC_JP,,"\xa4,\n"\n5\n6,"';
-  const files = [traceFile(traceRows(20, 0.3, next)), pgbenchFile(20, next), Buffer.from(odd, 'latin1')];
+  const several =
+    'line,encoding,query\n1,EUC_JP,\xa4\xa2\x8e\xb6\x8f\xa2\xaf\x85\n2,EUC_JIS_2004,\xa4\xab\xa4\xf7a\xa4\n3,EUC_TW,\x8e\xa2\xa1\xa1\x8e\n4,EUC_KR,\xb0\xa1\n5,EUC_CN,\xb0\n';
+  const files = [
+    traceFile(traceRows(20, 0.3, next)),
+    pgbenchFile(20, next),
+    Buffer.from(odd, 'latin1'),
+    Buffer.from(several, 'latin1'),
+  ];
   const ways = [
     [0, 1, 0, 255, 15, 0],
     [0, 0, 1, 37, 3, 2],

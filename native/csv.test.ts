@@ -366,35 +366,6 @@ describe('texts', () => {
     expect(result.badText).toBe(3);
   });
 
-  it('of several bytes a character are cut between characters, and what is no character is escaped', async () => {
-    const bytes = (text: string) => Buffer.from(text, 'latin1');
-    const [ka, n] = ['\xa4\xab', '\0'];
-    const rows: [encoding: string, query: string, expected: string, flags: number][] = [
-      ['EUC_JP', `a${ka}${ka}`, 'aかか', 0],
-      ['EUC_JP', `${ka}${ka}${ka}`, 'かか', csvFlags.readerCut],
-      ['EUC_JP', `ab${ka}${ka}`, 'abか', csvFlags.readerCut],
-      ['EUC_JP', `a\xa4`, 'a\\xa4', csvFlags.escaped],
-      ['EUC_JP', `\xa4${ka}`, 'い\\xab', csvFlags.escaped],
-      ['EUC_JP', `${n}${ka}a`, '\\x00か', csvFlags.escaped | csvFlags.readerCut],
-      ['EUC_JP', `\x85`, '\\x85', csvFlags.escaped],
-      ['EUC_JP', `abcd\x85`, 'abcd', csvFlags.escaped | csvFlags.readerCut],
-      ['EUC_JP', `\x8e\xb6\x8e`, 'ｶ\\x8e', csvFlags.escaped],
-      ['EUC_JIS_2004', `\xa4\xf7`, 'か゚', 0],
-      ['EUC_JIS_2004', `${ka}`, 'か', 0],
-      ['EUC_KR', `\xb0\xa1\xff`, '가\\xff', csvFlags.escaped],
-      ['EUC_TW', `\x8e\xa2\xa1\xa1`, '乂', 0],
-      ['EUC_CN', `\xb0\xa1"`, '啊"', 0],
-    ];
-    const result = await whole(
-      csv(...rows.map(([encoding, query]) => ({ encoding, flags: 0, query: bytes(query), database: 'd' }))),
-      { ...options, maxTextBytes: 7 },
-    );
-    const found = cells(result.block);
-    rows.forEach(([encoding, , expected, flags], at) => {
-      expect([at, encoding, found[at]?.query, found[at]?.flags]).toEqual([at, encoding, expected, flags]);
-    });
-  });
-
   it('are converted each by its own row where the bytes are the same', async () => {
     const rows = Array.from({ length: 300 }, (_, i) => ({
       encoding: i === 250 ? 'WIN1251' : i === 251 ? 'EUC_JP' : 'LATIN1',

@@ -338,10 +338,35 @@ BEGIN
       PERFORM pem.set_login(old, false);
     END;
   END LOOP;
-  RETURN done || jsonb_build_object('tokens', n);
+  RETURN done || jsonb_build_object('tokens', n, 'latest', pem.collect_removed());
 END $_$;
 
 ALTER FUNCTION pem.collect_garbage() OWNER TO pem_owner;
+
+CREATE FUNCTION pem.collect_removed() RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+  gone bigint[] := ARRAY(SELECT DISTINCT p.target_id FROM pem.probe_state p JOIN pem.target t ON t.id = p.target_id
+                          WHERE t.deleted_at < now() - interval '30 days' LIMIT 100);
+  latest regclass;
+  n bigint;
+  total bigint := 0;
+BEGIN
+  IF cardinality(gone) = 0 THEN
+    RETURN 0;
+  END IF;
+  FOR latest IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'pemdata'::regnamespace AND c.relkind = 'r' LOOP
+    EXECUTE format('DELETE FROM %s WHERE target_id = ANY ($1)', latest) USING gone;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    total := total + n;
+  END LOOP;
+  DELETE FROM pem.probe_state p WHERE p.target_id = ANY (gone);
+  RETURN total;
+END $_$;
+
+ALTER FUNCTION pem.collect_removed() OWNER TO pem_owner;
 
 CREATE FUNCTION pem.make_role(kind text, role name, verifier text, valid_until timestamp with time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3799,6 +3824,8 @@ REVOKE ALL ON FUNCTION pem.check_user(username name) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.collect_garbage() FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.collect_garbage() TO pem_master;
+
+REVOKE ALL ON FUNCTION pem.collect_removed() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION pem.make_role(kind text, role name, verifier text, valid_until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION pem.make_role(kind text, role name, verifier text, valid_until timestamp with time zone) TO pem_owner;

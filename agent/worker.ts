@@ -43,6 +43,7 @@ export interface Worker {
 }
 
 const tickMs = 1000;
+const lossNoteMs = 60_000;
 /** A worker that was killed a moment ago still holds the lock until the kernel is through with it. */
 const lockWaitSeconds = 5;
 
@@ -96,6 +97,7 @@ export function startWorker(options: WorkerOptions): Worker {
     ...(options.commandKinds === undefined ? {} : { commandKinds: options.commandKinds }),
   });
 
+  const losses = lossNotes(log);
   let ticking = Promise.resolve();
   const refresh = (): void => {
     const kept = spool.stats();
@@ -108,6 +110,7 @@ export function startWorker(options: WorkerOptions): Worker {
     stats.ship.droppedBatches = kept.dropped.batches;
     stats.ship.droppedRows = kept.dropped.rows;
     stats.ship.shipErrors = ship.counts.errors;
+    losses(kept);
   };
   const timer = setInterval(() => {
     refresh();
@@ -136,6 +139,21 @@ export function startWorker(options: WorkerOptions): Worker {
       stopped ??= stop();
       return stopped;
     },
+  };
+}
+
+/** Says that the spool loses what PEM does not have: when it begins, then once a minute with the sums. */
+export function lossNotes(log: Log, now: () => number = () => performance.now()): (kept: SpoolStats) => void {
+  let said = 0;
+  let saidAtMs = Number.NEGATIVE_INFINITY;
+  return ({ dropped, bytes, maxBytes }) => {
+    if (dropped.batches === said || now() - saidAtMs < lossNoteMs) return;
+    said = dropped.batches;
+    saidAtMs = now();
+    log.warn(
+      { code: 'spool_dropping', batches: dropped.batches, rows: dropped.rows, spoolBytes: bytes, maxBytes },
+      'the spool has dropped its oldest batches, which PEM does not have; so many since the start',
+    );
   };
 }
 

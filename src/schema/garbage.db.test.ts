@@ -41,3 +41,24 @@ test('latest rows of a server that was removed a month ago go, all others stay',
     expect(rows.map((row) => row.id)).toEqual([young, kept]);
   }
 });
+
+test('a web server that traces is no agent that has left', async () => {
+  const { rows } = await pem.query('SELECT pem.be_tracer(gen_random_uuid(), $1) AS id', ['web']);
+  const tracer = Number(rows[0].id);
+  const host = `(SELECT host_target_id FROM pem.agent WHERE id = ${tracer})`;
+  await pem.query(`UPDATE pem.target SET deleted_at = now() - interval '31 days' WHERE id = ${host}`);
+  await pem.query(
+    `INSERT INTO pem.probe_state (target_id, probe, recorded_at, arrival, seq) SELECT ${host}, 'agent_self', now(), 1, 1`,
+  );
+  const master = await pem.client('pem_master');
+  await master.query('SELECT pem.collect_garbage()');
+  await master.end();
+  const left = await pem.query(`SELECT count(*)::int AS n FROM pem.probe_state WHERE target_id = ${host}`);
+  expect(left.rows).toEqual([{ n: 1 }]);
+  const seen = await pem.query('SELECT display_name FROM pem.agent_status WHERE agent_id = $1', [tracer]);
+  expect(seen.rows).toEqual([{ display_name: 'web server web' }]);
+  await expect(pem.query('SELECT pem.remove_agent($1)', [tracer])).rejects.toMatchObject({
+    code: 'PE022',
+    message: expect.stringContaining('is a web server'),
+  });
+});

@@ -349,7 +349,8 @@ CREATE FUNCTION pem.collect_removed() RETURNS bigint
     AS $_$
 DECLARE
   gone bigint[] := ARRAY(SELECT DISTINCT p.target_id FROM pem.probe_state p JOIN pem.target t ON t.id = p.target_id
-                          WHERE t.deleted_at < now() - interval '30 days' LIMIT 100);
+                          WHERE t.deleted_at < now() - interval '30 days'
+                            AND NOT EXISTS (SELECT FROM pem.agent a WHERE a.host_target_id = t.id AND a.instance IS NOT NULL) LIMIT 100);
   latest regclass;
   n bigint;
   total bigint := 0;
@@ -1310,6 +1311,9 @@ BEGIN
   IF it.id::text = (SELECT c.value FROM pem.config c WHERE c.param = 'master_agent') THEN
     RAISE EXCEPTION 'agent % looks after PEM itself and cannot be removed', it.id USING ERRCODE = 'PE022';
   END IF;
+  IF it.instance IS NOT NULL THEN
+    RAISE EXCEPTION 'agent % is a web server: it traces for as long as that runs', it.id USING ERRCODE = 'PE022';
+  END IF;
   SELECT count(*) INTO watched FROM pem.target_agent ta JOIN pem.target t ON t.id = ta.target_id
    WHERE ta.agent_id = it.id AND ta.until IS NULL AND t.kind = 'server' AND t.deleted_at IS NULL;
   IF watched > 0 THEN
@@ -1452,7 +1456,8 @@ DECLARE
   found_agent pem.agent;
 BEGIN
   SELECT a.* INTO found_agent FROM pem.agent a JOIN pem.target t ON t.id = a.host_target_id
-   WHERE a.id = seen_agent.agent_id AND t.deleted_at IS NULL AND pem.sees(pem.invoker(), t.owner, t.team);
+   WHERE a.id = seen_agent.agent_id AND (t.deleted_at IS NULL OR a.instance IS NOT NULL)
+     AND pem.sees(pem.invoker(), t.owner, t.team);
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no agent %', seen_agent.agent_id USING ERRCODE = 'PE021';
   END IF;
@@ -2001,7 +2006,7 @@ CREATE VIEW pem.agent_status WITH (security_invoker='true') AS
     o.booted_at,
     COALESCE(h.info, '{}'::jsonb) AS info
    FROM (((pem.agent a
-     JOIN pem.target t ON (((t.id = a.host_target_id) AND (t.deleted_at IS NULL))))
+     JOIN pem.target t ON (((t.id = a.host_target_id) AND ((t.deleted_at IS NULL) OR (a.instance IS NOT NULL)))))
      LEFT JOIN pem.host o ON ((o.target_id = a.host_target_id)))
      LEFT JOIN pem.agent_heartbeat h ON ((h.agent_id = a.id)));
 

@@ -155,7 +155,7 @@ export function NewTrace({ target, onMade, onCancel }: Props) {
         <div class="fields">
           {text('databases', 'Databases', 'Separated by commas; empty: all')}
           {text('users', 'Users', 'Separated by commas; empty: all')}
-          {text('applications', 'Applications', 'application_name; empty: all')}
+          {text('applications', 'Applications', 'application_name; one with a comma in quotes; empty: all')}
           {text('clients', 'Client addresses', 'for example 10.0.0.7, or [local]; empty: all')}
           {amount('leastMs', 'Only from', 'ms', 'Execution time; empty: every statement')}
           {amount('samplePercent', 'Sample', '%', 'Of top-level statements, chosen at random')}

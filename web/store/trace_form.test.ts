@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { describeOptions, emptyForm, fieldOf, readForm, type TraceForm } from './trace_form.js';
+import { describeOptions, emptyForm, fieldOf, names, readForm, type TraceForm } from './trace_form.js';
 
 const nowMs = 1_790_000_000_000;
 const form = (more: Partial<TraceForm>): TraceForm => ({ ...emptyForm, targetId: 2, name: 'slow', ...more });
@@ -12,6 +12,18 @@ const errors = (more: Partial<TraceForm>) => {
   const read = readForm(form(more), nowMs);
   return 'errors' in read ? Object.keys(read.errors).sort() : [];
 };
+
+test('names stand between commas; in quotes they may hold commas', () => {
+  expect(names('')).toEqual([]);
+  expect(names(' a, b ,,\n c')).toEqual(['a', 'b', 'c']);
+  expect(names('"a, b", c')).toEqual(['a, b', 'c']);
+  expect(names('x,"say ""hi"", you" ,y')).toEqual(['x', 'say "hi", you', 'y']);
+  expect(names('" padded "')).toEqual([' padded ']);
+  // What is no quoted name is taken as it stands.
+  expect(names('5" disk, it"s')).toEqual(['5" disk', 'it"s']);
+  expect(names('"open, end')).toEqual(['"open', 'end']);
+  expect(names('"a" b, c')).toEqual(['"a" b', 'c']);
+});
 
 test('an untouched form with a name is every statement for ten minutes, at once', () => {
   expect(body()).toEqual({

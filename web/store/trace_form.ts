@@ -68,10 +68,10 @@ export const emptyForm: TraceForm = {
   queryKib: '',
 };
 
-const names = (text: string): string[] =>
-  text
-    .split(/[,\n]/)
-    .map((name) => name.trim())
+/** Names between commas or lines; one that holds a comma, or begins or ends with a space, stands in quotes, a quote in it twice. */
+export const names = (text: string): string[] =>
+  [...text.matchAll(/\s*(?:"((?:[^"]|"")*)"[^\S\n]*(?=[,\n]|$)|([^,\n]*))(?:[,\n]|$)/g)]
+    .map(([, quoted, bare]) => (quoted === undefined ? (bare ?? '').trim() : quoted.replaceAll('""', '"')))
     .filter((name) => name !== '');
 
 /** What the options of a made trace say, for people. */

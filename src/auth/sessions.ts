@@ -129,10 +129,10 @@ export class Sessions {
     return rows.map((row) => row.rolname);
   }
 
-  /** Sessions that have not ended. */
+  /** Browsers' sessions that have not ended. */
   async count(): Promise<number> {
     const { rows } = await this.#pool.query<{ n: number }>(
-      'SELECT count(*)::int AS n FROM pem.web_session WHERE expires_at > now()',
+      `SELECT count(*)::int AS n FROM pem.web_session WHERE expires_at > now() AND csrf <> ''`,
     );
     return rows[0]?.n ?? 0;
   }

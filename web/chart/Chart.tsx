@@ -92,7 +92,8 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
   return {
     width,
     height,
-    padding: [8, 8, 0, 0],
+    // On the right half a time's width: the last label of the axis is not cut.
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     cursor: {
       sync: { key: syncKey, setSeries: false },
@@ -116,7 +117,7 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
       {
         ...axis,
         size: 22,
-        space: 70,
+        space: 60,
         values: (plot, splits, _index, _space, stepS) =>
           splits.map((split) =>
             formatClock(split, stepS, (plot.scales.x?.max ?? 0) - (plot.scales.x?.min ?? 0)),

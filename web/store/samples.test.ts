@@ -82,6 +82,26 @@ test('samples that come less often for a while are a line, with one break where 
   ]);
 });
 
+test('steps stand at their ends, the one that goes on at the moment it was read: its rate is the true one', () => {
+  const set = createSampleSet([], ['n', 'recorded_at']);
+  set.stepS = 100;
+  // A counter of 2 a second: at the ends of two steps, and 30 s into the third.
+  for (const [at, n] of [
+    [0, 200],
+    [100, 400],
+    [200, 460],
+  ] as const) {
+    addBlock(set, block(at, [{ n, recorded_at: at * 1e6 }]), 'recorded_at', 230);
+  }
+  // The last row read was up to a second old: no rate from there to the next sample, if that comes at once.
+  addBlock(set, block(230.2, [{ n: 462, recorded_at: 0 }]));
+  addBlock(set, block(231.2, [{ n: 464, recorded_at: 0 }]));
+  expect(alignSeries(set, [{ column: 'n', transform: 'rate', combine: 'sum' }], 0, 999)).toEqual([
+    [200, 230, 231.2],
+    [2, 2, 2],
+  ]);
+});
+
 test('one sample between two outages stands alone', () => {
   const set = createSampleSet([], ['n']);
   for (const at of [1, 2, 3, 30, 90, 91]) addBlock(set, block(at, [{ n: at }]));

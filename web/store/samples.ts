@@ -33,6 +33,8 @@ export interface SampleSet {
   intervalS: number;
   /** Width of the steps that history came in, seconds; 0: as recorded. */
   stepS: number;
+  /** When those steps were read: the sample at this moment is from up to an interval before it. */
+  readUntilS: number;
   /** Rises with every change: what charts watch. */
   version: number;
 }
@@ -48,7 +50,16 @@ export function createSampleSet(
   numericColumns: readonly string[],
   only?: OneKey,
 ): SampleSet {
-  return { keyColumns, numericColumns, tracks: new Map(), only, intervalS: 1, stepS: 0, version: 0 };
+  return {
+    keyColumns,
+    numericColumns,
+    tracks: new Map(),
+    only,
+    intervalS: 1,
+    stepS: 0,
+    readUntilS: 0,
+    version: 0,
+  };
 }
 
 /** Samples of the longest track. */
@@ -88,14 +99,19 @@ function trackOf(set: SampleSet, labels: Record<string, string>): Track {
 /**
  * Adds a block's rows.
  * @param timeColumn name of the column with each row's time (history); absent: the block's own time (live)
+ * @param untilS where history came in steps, the moment it was read. Its rows name the begin of their step and hold what was
+ *   at its end (a counter's value) or over it (an average): they stand at the end, the step that goes on at `untilS`. Else
+ *   the last rate would be that of a part of a step over a whole one.
  */
-export function addBlock(set: SampleSet, block: Block, timeColumn?: string): void {
+export function addBlock(set: SampleSet, block: Block, timeColumn?: string, untilS = 0): void {
   const keys = set.keyColumns.map((name) => [name, block.column(name)] as const);
   const numbers = set.numericColumns.map((name) => [name, block.column(name)] as const);
   const times = timeColumn === undefined ? undefined : block.column(timeColumn);
   const rows = block.rows - block.tombstones;
+  if (times !== undefined) set.readUntilS = set.stepS > 0 ? untilS : 0;
   for (let row = 0; row < rows; row += 1) {
-    const time = times === undefined ? block.recordedAtUs / 1e6 : times.number(row) / 1e6;
+    let time = times === undefined ? block.recordedAtUs / 1e6 : times.number(row) / 1e6;
+    if (times !== undefined && set.stepS > 0) time = Math.max(time, Math.min(time + set.stepS, untilS));
     const labels: Record<string, string> = {};
     for (const [name, column] of keys) labels[name] = column?.text(row) ?? '';
     if (set.only !== undefined && labels[set.only.column] !== set.only.value) continue;
@@ -174,9 +190,14 @@ export function alignSeries(
         let value = values[index] as number;
         if (request.transform === 'rate') {
           if (index === 0) continue;
-          const seconds = time - (track.times[index - 1] as number);
+          const before = track.times[index - 1] as number;
+          const seconds = time - before;
           const moved = value - (values[index - 1] as number);
-          const isUnknown = moved < 0 || isGap(track.times, track.length, index, gapS);
+          const isAtSeam = time === set.readUntilS || before === set.readUntilS;
+          const isUnknown =
+            moved < 0 ||
+            (isAtSeam && seconds < 2 * set.intervalS) ||
+            isGap(track.times, track.length, index, gapS);
           value = isUnknown ? Number.NaN : moved / seconds;
         }
         if (Number.isNaN(value)) continue;

@@ -71,9 +71,9 @@ function openStore(
       if (probe?.history === false) return;
       const answer = await getBlock(`/history/${target}/${probeName}?${query}`, abort.signal);
       set.tracks.clear();
-      addBlock(set, answer.block, 'recorded_at');
       set.stepS = answer.stepMs / 1000;
       set.intervalS = answer.intervalMs / 1000;
+      addBlock(set, answer.block, 'recorded_at', toMs / 1000);
       store.truncated = answer.truncated;
       store.error = undefined;
     } catch (error) {

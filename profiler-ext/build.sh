@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the extension out of tree. In: PG_CONFIG, or none: that of the newest server of Debian's folders, else the one on
-# the path; PROF_VARIANT for tests, "sanitized" (UBSan, test/sanitized.c; each row with a kept end made twice) or "failing" (test/failing.c). Out:
-# build/pg<major>[-<variant>]/sql_profiler.so. Installs nothing: tests put it beside a copy of the server's programs
+# the path; PROF_VARIANT for tests, "sanitized" (UBSan, test/sanitized.c; each row with a kept end is made twice) or
+# "failing" (test/failing.c). Out: build/pg<major>[-<variant>]/sql_profiler.so. Installs nothing: tests put it beside a copy of the server's programs
 # (bench/rig/profiled_server.ts), and `make install` with the Makefile here is for servers that are to have it.
 # Quick when nothing changed; says what is missing and how to get it when it cannot build.
 set -eu

@@ -293,9 +293,12 @@ export class Session {
         await this.cycle.run(lane, [batch], await verifyBatches([batch.bytes]));
       }
     }
-    await this.control.query('DELETE FROM pem.ingest_suspect WHERE inbox_id = ANY ($1::bigint[])', [
-      arrayText(batches.map((batch) => batch.inboxId)),
-    ]);
+    // Those of one that was killed while it did the same, too: somebody else has taken its batches in.
+    await this.control.query(
+      `DELETE FROM pem.ingest_suspect s WHERE inbox_id = ANY ($1::bigint[])
+          OR NOT EXISTS (SELECT FROM pem_inbox.slots i WHERE i.id = s.inbox_id)`,
+      [arrayText(batches.map((batch) => batch.inboxId))],
+    );
   }
 
   private async keepHouse(): Promise<void> {

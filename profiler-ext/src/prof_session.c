@@ -282,9 +282,10 @@ static bool session_began(void) {
 
 void prof_refresh(void) {
   static ProfRecord record;
-  if (prof_shared == NULL || !session_began()) return;
   uint32 generation = pg_atomic_read_u32(prof_generation);
-  if (generation == prof_table_generation && session_is_as_matched()) return;
+  /* First what each statement asks where a trace has filters that a session can come to match. */
+  if (likely(generation == prof_table_generation && generation != 0 && session_is_as_matched())) return;
+  if (prof_shared == NULL || !session_began()) return;
   bool any = false, incomplete = false;
   for (int i = 0; i < PROF_MAX_RUNNING; i++) any |= places[i].id != 0 || prof_running(&prof_shared->traces[i]);
   if (any && !attach()) any = false;

@@ -8,7 +8,6 @@
 
 extern uint32 prof_live_mask;         /* traces that still take rows from this session */
 extern int64 prof_next_deadline_us;   /* of the first one to end */
-extern uint32 prof_table_generation;  /* of what the masks were made from */
 extern ProfSlot *prof_my_slot;        /* not NULL while any trace runs in this backend */
 extern int prof_my_slot_number(void);
 

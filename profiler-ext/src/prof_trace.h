@@ -63,6 +63,7 @@ extern ProfTrace prof_traces[PROF_TRACE_BITS];
 /* Not for use outside the inline function below. */
 extern pg_atomic_uint32 *prof_generation;
 extern uint32 prof_generation_seen;
+extern uint32 prof_table_generation;
 extern uint32 prof_match_mask;
 extern void prof_refresh(void);
 
@@ -73,6 +74,12 @@ extern void prof_refresh(void);
  */
 static inline bool prof_watching(void) {
   if (unlikely(pg_atomic_read_u32(prof_generation) != prof_generation_seen)) prof_refresh();
+  return prof_match_mask != 0;
+}
+
+/* The same at the end of a transaction: whether the session changed is left to the next statement. */
+static inline bool prof_still_watching(void) {
+  if (unlikely(pg_atomic_read_u32(prof_generation) != prof_table_generation)) prof_refresh();
   return prof_match_mask != 0;
 }
 

@@ -210,7 +210,7 @@ static pg_noinline void watched_event(XactEvent event) {
 
 /* Called twice a transaction, with or without a trace: nothing is saved on the stack before it is known that one runs. */
 static void xact_event(XactEvent event, void *arg) {
-  if (unlikely(prof_watching() || busy)) watched_event(event);
+  if (unlikely(prof_still_watching() || busy)) watched_event(event);
 }
 
 void prof_xact_install(void) {

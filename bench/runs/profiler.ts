@@ -32,7 +32,7 @@ const scale = 10;
 const widestUs = 0.2;
 const mostPairs = 400;
 /** Transactions after each switch that are no part of the block. */
-const settling = 20;
+export const settling = 20;
 
 type Mode = 'prepared' | 'simple';
 type Script = 'select' | 'tpcb';

@@ -16,10 +16,10 @@ import { atMost, type BenchOptions, type BenchResult, median } from '../report.j
 import { findServerBin, startCluster } from '../rig/cluster.js';
 import { pgbench } from '../rig/pgbench.js';
 import { profiledServer } from '../rig/profiled_server.js';
+import { settling } from './profiler.js';
 import { countTraces } from './profiler_instructions.js';
 
 const statements = 10_000;
-const settling = 20;
 const clockCalls = 200_000;
 
 export async function run(options: BenchOptions): Promise<BenchResult> {

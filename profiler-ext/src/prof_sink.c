@@ -95,7 +95,7 @@ static pg_noinline void expire(int64 end_us) {
 }
 
 void prof_sink_row(uint32 mask, int64 end_us, const char *body, size_t length) {
-  if (unlikely(pg_atomic_read_u32(prof_generation) != prof_table_generation)) prof_refresh();
+  prof_follow();
   if (unlikely(end_us >= prof_next_deadline_us)) expire(end_us);
   for (mask &= prof_live_mask; mask != 0; mask &= mask - 1) {
     sink *to = sink_of_bit[__builtin_ctz(mask)];
@@ -104,7 +104,7 @@ void prof_sink_row(uint32 mask, int64 end_us, const char *body, size_t length) {
 }
 
 void prof_sink_lost(uint32 mask) {
-  if (pg_atomic_read_u32(prof_generation) != prof_table_generation) prof_refresh();
+  prof_follow();
   for (mask &= prof_live_mask; mask != 0; mask &= mask - 1) {
     sink *to = sink_of_bit[__builtin_ctz(mask)];
     prof_ring_lose(&to->ring);

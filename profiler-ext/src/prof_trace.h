@@ -77,9 +77,14 @@ static inline bool prof_watching(void) {
   return prof_match_mask != 0;
 }
 
-/* The same at the end of a transaction: whether the session changed is left to the next statement. */
-static inline bool prof_still_watching(void) {
+/* Notices what was started, stopped or dropped meanwhile; whether the session changed is left to the next statement. */
+static inline void prof_follow(void) {
   if (unlikely(pg_atomic_read_u32(prof_generation) != prof_table_generation)) prof_refresh();
+}
+
+/* prof_watching() at the end of a transaction. */
+static inline bool prof_still_watching(void) {
+  prof_follow();
   return prof_match_mask != 0;
 }
 

@@ -179,10 +179,9 @@ static void ended(bool committed) {
   busy = false;
   if (deferred != NULL)
     finish_deferred(NULL);
-  else if (unlikely(MyProcPort == NULL) && !implicit_measured && implicit_serial == 0 && !prof_error_in_transaction)
-    ; /* see prof_xact_asked(); now that the transaction has no number any more */
+  /* As prof_xact_asked(), now that the transaction has no number any more: a background process's own is no row. */
   else if (implicit_measured || implicit_serial != 0 || (!committed && prof_error_in_transaction) ||
-           TransactionIdIsValid(GetTopTransactionIdIfAny()))
+           ((MyProcPort != NULL || prof_error_in_transaction) && TransactionIdIsValid(GetTopTransactionIdIfAny())))
     finish_implicit(committed ? commit : rollback, NULL);
   implicit_measured = false;
   implicit_serial = 0;

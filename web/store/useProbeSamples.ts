@@ -165,8 +165,9 @@ export function useProbeSamples(
 
   useEffect(() => {
     if (!known) return;
-    const [column = '', value = ''] = only?.split(':', 2) ?? [];
-    const one = only === undefined ? undefined : { column, value };
+    const colon = only?.indexOf(':') ?? 0;
+    const one =
+      only === undefined ? undefined : { column: only.slice(0, colon), value: only.slice(colon + 1) };
     const opened = stores.get(key) ?? openStore(key, target, probeName, columnList.split(','), one);
     let frame = 0;
     const watcher = (): void => {

@@ -281,11 +281,11 @@ function followHome(config: string, home: Home): void {
     text = configText({ agentId, role, conninfo: place, master: { conninfo: duties } });
   } else {
     const wanted = [
-      { old: `${pem.port}` === `${home.databasePort}` ? undefined : pem.port, section: 'pem', value: place },
-      { old: formatConninfo(master) === duties ? undefined : '', section: 'master', value: duties },
+      { section: 'pem', value: place, holds: `${pem.port}` === `${home.databasePort}` },
+      { section: 'master', value: duties, holds: formatConninfo(master) === duties },
     ];
-    for (const { old, section, value } of wanted) {
-      if (old === undefined) continue;
+    for (const { section, value, holds } of wanted) {
+      if (holds) continue;
       const line = new RegExp(`(^\\[${section}\\][^[]*?^conninfo = )"[^"\\n]*"`, 'm');
       text = text.replace(line, (_all, start: string) => `${start}${JSON.stringify(value)}`);
     }
